@@ -57,7 +57,7 @@ fn row_with_bar(what: &str, measured: &str, bar: &str, holds: bool) {
 
 fn event(machine: usize, kind: impl Into<EventKind>) -> Event {
     let machine = format!("hg-{machine:010}").parse().unwrap();
-    Event { at: Timestamp::now(), subject: Some(Subject::Machine(machine)), kind: kind.into() }
+    Event { at: Timestamp::now(), subject: Some(Subject::Machine(machine)), cell: None, kind: kind.into() }
 }
 
 fn began(number: usize) -> Event {

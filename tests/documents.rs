@@ -107,3 +107,100 @@ fn the_json_contract_names_every_field_of_a_machine_and_of_results() {
         assert!(results.contains(&format!("`{field}`")), "{field}");
     }
 }
+
+/// What the predecessor of this tool had: `(command, options)`.
+const ORIGINAL: [(&str, &str); 13] = [
+    ("bootstrap-linux-dev", "--distros --parallel"),
+    ("bootstrap-windows-dev", "--base-image-name"),
+    ("build-inno", "--arch --revision --version --base-image-name"),
+    ("build-wix", "--arch --revision --version --base-image-name"),
+    ("build-windows-wheel", "--python-version --arch --revision --base-image-name"),
+    ("build-all-windows-packages", "--revision --version --base-image-name"),
+    ("run-tests-linux", "--distro --filesystem --instance-type --python-version"),
+    ("run-tests-windows", "--instance-type --python-version --arch --test-flags --base-image-name"),
+    ("publish-windows-artifacts", "--no-pypi --no-mercurial-scm-org --ssh-username"),
+    ("try", "--rev"),
+    ("terminate-ec2-instances", ""),
+    ("purge-ec2-resources", ""),
+    ("", "--state-path --aws-region"),
+];
+
+/// The words between backquotes.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The options that `automation COMMAND --help` lists.
+fn options(command: &str) -> std::collections::BTreeSet<String> {
+    let words: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+    let done = std::process::Command::new(support::tool::binary()).args(&words).output().unwrap();
+    assert!(done.status.success(), "{words:?}: {done:?}");
+    let help = String::from_utf8(done.stdout).unwrap();
+    let listed = help.lines().filter(|line| line.trim_start().starts_with('-'));
+    let words =
+        listed.flat_map(|line| line.split([' ', ',', '=']).filter(|word| word.starts_with("--")).map(str::to_owned));
+    words.collect()
+}
+
+#[test]
+fn the_table_of_the_predecessors_commands_names_all_of_them_and_each_is_there() {
+    let text = include_str!("../docs/windows.md");
+    let table = between(text, "| command | options | what differs |\n|---|---|---|\n", "\n\n");
+    let mut rows = Vec::new();
+    for row in table.lines() {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let commands = match quoted(cells[0]) {
+            none if none.is_empty() => vec![""],
+            commands => commands,
+        };
+        for command in commands {
+            rows.push((command, quoted(cells[1])));
+        }
+    }
+    for (command, expected) in ORIGINAL {
+        let row = rows.iter().find(|(name, _)| *name == command).unwrap_or_else(|| panic!("no row of `{command}`"));
+        assert_eq!(row.1, expected.split_whitespace().collect::<Vec<_>>(), "{command}");
+        let there = options(command);
+        for option in &row.1 {
+            assert!(there.contains(*option), "`{command}` has no {option}: {there:?}");
+        }
+    }
+    assert_eq!(rows.len(), ORIGINAL.len(), "{rows:?}");
+}
+
+#[test]
+fn what_is_done_on_a_real_account_is_told_without_consent_and_every_command_of_it_is_there() {
+    let script = support::root().join("tests/windows-on-ec2");
+    // Whatever ran it would be noticed.
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("automation");
+    std::fs::write(&program, "#!/bin/sh\n: >\"$0.ran\"\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = std::process::Command::new(&script);
+        command.args(words).current_dir(folder.path()).env("AUTOMATION", &program).output().unwrap()
+    };
+    let done = run(&["--source", "/nowhere"]);
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(2), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("Nothing was done: --yes-spend-money does it."), "{done:?}");
+    assert!(!folder.path().join("automation.ran").exists(), "it ran without consent");
+    let begin = format!("$ {} ", program.display());
+    let steps: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix(&begin)).collect();
+    let names: Vec<&str> = steps.iter().map(|step| step.split(' ').next().unwrap()).collect();
+    let expected =
+        ["doctor", "bootstrap-windows-dev", "run-tests-windows", "build-windows-wheel", "build-windows-installer"];
+    assert_eq!(names[..5], expected, "{said}");
+    assert_eq!(names[5..], ["terminate-ec2-instances", "purge-ec2-resources", "audit"], "{said}");
+    for step in steps {
+        let mut words = step.split(' ');
+        let there = options(words.next().unwrap());
+        for option in words.filter(|word| word.starts_with("--")) {
+            assert!(there.contains(option), "`{step}`: there is no {option}");
+        }
+    }
+    let kept = run(&["--keep-image"]);
+    assert!(!String::from_utf8_lossy(&kept.stdout).contains("purge-ec2-resources"), "{kept:?}");
+    assert_eq!(run(&["--yes"]).status.code(), Some(2));
+    assert!(!folder.path().join("automation.ran").exists());
+}

@@ -207,3 +207,76 @@ fn the_host_key_of_a_running_server_is_replaced_by_one_that_it_shows() {
     let scan = Command::new("ssh-keyscan").args(["-t", "ed25519", "-p", &sshd.port.to_string(), "127.0.0.1"]).output();
     assert!(String::from_utf8(scan.unwrap().stdout).unwrap().contains(&blob(&public)));
 }
+
+/// A metadata service that answers with a token, and to the first two looks that there is no notice; gives its address.
+fn metadata_service() -> String {
+    use std::io::Write;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut looks = 0;
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let request: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            let has = |header: &str| request.iter().any(|line| line == header);
+            let (status, body) = match request[0].as_str() {
+                "PUT /below/latest/api/token HTTP/1.0" if has("X-aws-ec2-metadata-token-ttl-seconds: 60") => {
+                    (200, "t0")
+                }
+                "GET /below/latest/meta-data/spot/instance-action HTTP/1.0" if has("X-aws-ec2-metadata-token: t0") => {
+                    looks += 1;
+                    if looks > 2 { (200, r#"{"action": "terminate"}"#) } else { (404, "<html>none") }
+                }
+                other => panic!("{other}"),
+            };
+            let length = body.len();
+            write!(stream, "HTTP/1.1 {status} Answer\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        }
+    });
+    format!("http://{address}/below/")
+}
+
+/// Starts what watches for a notice; its standard input is open.
+fn watcher(service: &str, words: [&str; 2]) -> std::process::Child {
+    Command::new("bash")
+        .arg(root().join("remote/linux/watch-notice.sh"))
+        .args(words)
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", service)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_notice_is_printed_once_it_is_there() {
+    let mut child = watcher(&metadata_service(), ["1", "3"]);
+    let _open = child.stdin.take();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(
+        (done.status.code(), done.stdout.as_slice()),
+        (Some(0), &b"{\"action\": \"terminate\"}\n"[..]),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn watching_for_a_notice_ends_with_standard_input_and_where_no_service_answers() {
+    // Nobody listens on port 1.
+    let child = watcher("http://127.0.0.1:1", ["600", "2"]);
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(
+        (done.status.code(), done.stdout.len() + done.stderr.len()),
+        (Some(0), 0),
+        "its input is closed: {done:?}"
+    );
+    let mut child = watcher("http://127.0.0.1:1", ["1", "2"]);
+    let _open = child.stdin.take();
+    let done = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("the metadata service at 127.0.0.1:1 does not answer as it should: no token"), "{said}");
+    assert_eq!(watcher("", ["x", "2"]).wait_with_output().unwrap().status.code(), Some(64));
+}

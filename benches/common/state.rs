@@ -12,7 +12,7 @@ pub(crate) fn open(state: &Path, provider: Option<&str>) -> Context {
     let globals = Globals {
         state_path: Some(state.to_owned()),
         provider: provider.map(str::to_owned),
-        host: None,
+        host: Vec::new(),
         platform: model::machine::Platform::default(),
         identity: None,
         images: None,

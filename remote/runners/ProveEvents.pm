@@ -89,10 +89,11 @@ sub judge {
     my ($parser) = @_;
     my $wait = $parser->wait // 0;
     my $status = $wait >> 8;
-    return ('timed_out', "timed out after $limit s") if $limit && ($status == 124 || $status == 137);
+    # `timeout` ends with 124 then, and by signal 9 itself, or with 137, where it had to send that. A file may end so by itself, sooner.
+    my $ended = $status == 124 || $status == 137 || ($wait & 127) == 9;
+    return ('timed_out', "timed out after $limit s") if $limit && $ended && $parser->end_time - $parser->start_time >= $limit;
     my @why;
     push @why, 'ended by signal ' . ($wait & 127) if $wait & 127;
-    push @why, "ended by signal " . ($status - 128) if $limit && $status > 128;
     my @failed = $parser->failed;
     push @why, sprintf('%d of %d failed', scalar @failed, $parser->tests_run) if @failed;
     push @why, $parser->parse_errors;

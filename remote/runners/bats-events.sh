@@ -6,10 +6,18 @@
 # Standard input is the stream that bats gives its formatters: TAP with lines `suite FILE` and `begin NUMBER NAME`. It is copied to standard
 # output. The report is of events, one JSON object on a line (docs/runners.md); a test is called `FILE: NAME`. The end is not written, because
 # it takes more than one call of bats: where the stream has a result for each test of its plan, a line is added to $AUTOMATION_REPORT.whole.
+#
+# $AUTOMATION_REPORT.names has the names of the tests that bats was asked for, in its order. Bats tells names in which it has put the values
+# of variables; by their numbers they are those again which stand in the files. Tests whose setup_file failed are told as errors.
 set -uo pipefail
 export LC_ALL=C
 
-awk -v report="$AUTOMATION_REPORT" -v here="$PWD/" '
+# That of Debian waits for a full buffer otherwise, so that nothing would be told before many tests have ended.
+awk=(awk)
+case $(awk -W version 2>&1 </dev/null || true) in mawk*) awk+=(-W interactive) ;; esac
+
+# shellcheck disable=SC2016 # it is a program of awk
+"${awk[@]}" -v report="$AUTOMATION_REPORT" -v here="$PWD/" '
 function quote(text,    i, c, out) {
     gsub(/\\/, "\\\\", text)
     gsub(/"/, "\\\"", text)
@@ -19,9 +27,17 @@ function quote(text,    i, c, out) {
     gsub(/[\001-\010\013\014\016-\032\034-\037\177]/, "?", text)
     return "\"" text "\""
 }
+BEGIN { while ((getline line <(report ".names")) > 0) { asked[++most] = line; known[line] = 1 } }
 { print; fflush() }
 function put(line) { print line >>report; fflush(report) }
+# What stands in the file for the test of this number that bats calls so.
+function test_of(number, name,    full) {
+    full = file ": " name
+    if (!(full in known) && most == plan && index(asked[number], file ": ") == 1 && asked[number] ~ /[$`]/) full = asked[number]
+    return quote(full)
+}
 function flush_test(    reason) {
+    if (hook != "") return flush_hook()
     if (test == "") return
     if (outcome == "failed" || outcome == "timed_out") {
         gsub(/\n/, "\\n", said)
@@ -31,14 +47,33 @@ function flush_test(    reason) {
     put("{\"event\":\"finish\",\"test\":" test ",\"outcome\":\"" outcome "\",\"seconds\":" seconds ",\"reason\":" reason "}")
     test = ""
 }
+# Of the tests behind a setup_file that failed none runs; what a teardown_file does belongs to no test.
+function flush_hook(    i) {
+    gsub(/\n/, "\\n", said)
+    for (i = 1; hook == "setup_file" && i <= most; i++) if (index(asked[i], file ": ") == 1) {
+        test = quote(asked[i])
+        put("{\"event\":\"detail\",\"test\":" test ",\"text\":\"" said "\"}")
+        put("{\"event\":\"finish\",\"test\":" test ",\"outcome\":\"errored\",\"seconds\":null,\"reason\":\"setup_file failed\"}")
+        count++
+    }
+    if (hook == "teardown_file") put("{\"event\":\"fault\",\"text\":" quote("teardown_file of " file " failed") "}")
+    test = hook = ""
+}
 /^1\.\.[0-9]+$/ { plan = substr($0, 4) + 0; planned = 1; next }
 /^suite / { flush_test(); file = substr($0, 7); if (index(file, here) == 1) file = substr(file, length(here) + 1); next }
 /^begin [0-9]+ / {
     flush_test()
     name = $0
     sub(/^begin [0-9]+ /, "", name)
-    put("{\"event\":\"start\",\"test\":" quote(file ": " name) "}")
+    put("{\"event\":\"start\",\"test\":" test_of($2, name) "}")
     begun[$2] = name
+    next
+}
+# These have the number of another test, or none that began.
+/^not ok [0-9]+ (setup|teardown)_file failed/ && begun[$3] != $4 " failed" {
+    flush_test()
+    hook = $4
+    why = said = ""
     next
 }
 /^(not )?ok [0-9]+ / {
@@ -66,12 +101,12 @@ function flush_test(    reason) {
         sub(/^ # /, "", rest)
         why = quote(rest)
     }
-    test = quote(file ": " name)
+    test = test_of(number, name)
     count++
     next
 }
 # Comments belong to the test before them.
-test != "" && /^#/ {
+(test != "" || hook != "") && /^#/ {
     line = $0
     sub(/^# ?/, "", line)
     if (why == "" && outcome == "failed" && line !~ /^\(/) {

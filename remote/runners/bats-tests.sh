@@ -4,12 +4,13 @@
 #   bats-tests list [FLAG...]              prints `FILE: NAME` of each test of the files *.bats below the current folder
 #   bats-tests run [FLAG...] -- [TEST...]  runs them, or the named ones, and reports by `bats-events`, which lies beside this
 #
-# FLAG   an option of bats
+# FLAG   an option of bats. `--filter` goes for the list as well; `--filter-tags` and `--filter-status` are refused, because what they choose is
+#        not known before
 #
 # AUTOMATION_TEST_TIMEOUT is how many seconds a test may take; bats knows that since 1.8. Named tests are run file by file, so that of two tests
 # with one name only the one that was meant runs.
 #
-# Exit codes: 0 all passed; 1 some failed; anything else is that of a bats that could not run them.
+# Exit codes: 0 all passed; 1 some failed; 64 wrong arguments; anything else is that of a bats that could not run them.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -23,6 +24,7 @@ names_of() {
     while IFS= read -r line || [[ -n $line ]]; do
         [[ ${line%$'\r'} =~ ^[[:blank:]]*@test[[:blank:]]+(.*[^[:blank:]])[[:blank:]]+\{ ]] || continue
         name=${BASH_REMATCH[1]}
+        [[ -z $filter || ${name:1:-1} =~ $filter ]] || continue
         case $name in
             \'*\') name=${name:1:-1} ;;
             \"*\") name=$(printf '%s\n' "${name:1:-1}" | sed 's/\\\(["\\$`]\)/\1/g') ;;
@@ -42,27 +44,45 @@ fits() {
     printf '%s\n' "$@" | sed -e 's/[][\.*^$+?(){}|]/\\&/g' -e 's/\\\\/&{1,2}/g' -e 's/"\|`\|\\\$/\\\\?&/g' | paste -sd '|' - | sed 's/.*/^(&)$/'
 }
 
-# Runs bats with what follows; its status is kept where it is the worst so far.
+# Parts the options that choose tests from those that do not.
+part_flags() {
+    local refused
+    flags=() filter=
+    while (($#)) && [[ $1 != -- ]]; do
+        case $1 in
+            -f | --filter) filter=${2-} && shift ;;
+            --filter-tags* | --filter-status*)
+                refused=${1%%=*}
+                printf '%s\n' "bats-tests: $refused is not supported: name the tests, or use --filter" >&2
+                exit 64
+                ;;
+            *) flags+=("$1") ;;
+        esac
+        shift || break
+    done
+}
+
+# Runs bats with what follows; the names that it is asked for come on standard input. Its status is kept where it is the worst so far.
 run_bats() {
     local code=0
+    cat >"$AUTOMATION_REPORT.names"
     BATS_TEST_TIMEOUT=${AUTOMATION_TEST_TIMEOUT:-${BATS_TEST_TIMEOUT-}} \
-        bats --timing --formatter "$here/bats-events" "${flags[@]}" "$@" || code=$?
+        bats --timing --formatter "$here/bats-events" "${flags[@]}" "$@" </dev/null || code=$?
     calls=$((calls + 1))
     ((code <= status)) || status=$code
 }
 
 verb=${1:-}
 shift || true
-flags=()
 case $verb in
-    list) list; exit ;;
-    run) ;;
+    list | run) part_flags "$@" ;;
     *) printf '%s\n' "usage: bats-tests list|run [FLAG...] -- [TEST...]" >&2; exit 64 ;;
 esac
-while (($#)) && [[ $1 != -- ]]; do
-    flags+=("$1")
-    shift
-done
+if [[ $verb == list ]]; then
+    list
+    exit
+fi
+while (($#)) && [[ $1 != -- ]]; do shift; done
 shift || true
 
 chmod +x "$here/bats-events"
@@ -78,11 +98,14 @@ if (($#)); then
     done
     for file in "${order[@]}"; do
         mapfile -t wanted <<<"${of_file[$file]%$'\n'}"
-        run_bats --filter "$(fits "${wanted[@]}")" "$file"
+        # In the order of the file, which is that of bats.
+        names=$(names_of "$file" | grep -Fx -f <(printf '%s\n' "${wanted[@]/#/$file: }") || true)
+        run_bats --filter "$(fits "${wanted[@]}")" "$file" <<<"$names"
     done
 else
     mapfile -t all < <(files)
-    run_bats "${all[@]}"
+    if [[ -n $filter ]]; then flags+=(--filter "$filter"); fi
+    run_bats "${all[@]}" < <(list)
 fi
 # The report has come to its end where bats came to the end of each of its streams.
 if (($(wc -l <"$AUTOMATION_REPORT.whole") == calls)); then printf '{"event":"end"}\n' >>"$AUTOMATION_REPORT"; fi

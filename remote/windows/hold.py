@@ -10,8 +10,9 @@
 #
 # Lies in the run's folder and prints a line `waits RUN SINCE OWNER` whenever it learns for whom it waits, then the line `held`, and goes on.
 # It holds a lock on the file `.hg-automation-hold` in FOLDER, which is released when this process ends, in whatever way; who holds it
-# stands behind the locked byte. It ends when the run's folder has gone; and when neither the driver gives a sign, by touching the file
-# `alive` in the run's folder, nor any task of that folder runs: tests that were left to themselves hold the machine, and no longer than that.
+# stands behind the locked byte, and where it lies in the file `holds` of the run's folder, by which remove_run.py removes it. It ends when the
+# run's folder has gone; and when neither the driver gives a sign, by touching the file `alive` in the run's folder, nor any task of that folder
+# runs: tests that were left to themselves hold the machine, and no longer than that.
 #
 # Exit codes: 0 nothing is held any more; 1 there is nothing to hold; 64 wrong arguments.
 import datetime
@@ -20,6 +21,9 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(sys.argv[0]))
+
+# The file of the run's folder that names the one that is locked.
+HOLDS = "holds"
 
 # Bytes that the name of a holder has at most.
 MOST = 4096
@@ -46,13 +50,17 @@ def lock(file):
     return True
 
 
-def opened(path):
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
+def opened(path, how=0):
+    return os.fdopen(os.open(path, os.O_RDWR | how | getattr(os, "O_BINARY", 0), 0o666), "r+b", 0)
 
 
 def holder(path):
     """Who holds the machine; empty where nobody does."""
-    with opened(path) as file:
+    try:
+        file = opened(path)
+    except FileNotFoundError:
+        return ""
+    with file:
         if lock(file):
             return ""
         file.seek(1)
@@ -81,8 +89,20 @@ def sign():
         return None
 
 
+def opened_to_lock(path):
+    """The file, made where it is missing; Windows refuses that at the moment at which another run removes it."""
+    for _ in range(20):
+        try:
+            return opened(path, os.O_CREAT)
+        except PermissionError:
+            time.sleep(0.1)
+    return opened(path, os.O_CREAT)
+
+
 def hold(path, run, silence, owner):
-    file, told = opened(path), ""
+    with open(os.path.join(HERE, HOLDS), "w", encoding="utf-8") as file:
+        file.write(path)
+    file, told = opened_to_lock(path), ""
     while not lock(file):
         if is_over():
             return

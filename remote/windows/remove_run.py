@@ -1,4 +1,5 @@
-# Removes all that a run left on a machine that stays: what the run's own program removes, then its tasks, and its folder last.
+# Removes all that a run left on a machine that stays: what the run's own program removes, then its tasks, its folder, and the file by which
+# it held the machine.
 #
 #   remove_run.py FOLDER [PROGRAM]
 #
@@ -39,16 +40,37 @@ def remove(folder):
             time.sleep(0.1)
 
 
+def held(folder):
+    """The file by whose lock the run held the machine, if it did."""
+    try:
+        with open(os.path.join(folder, "holds"), encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def let_go(path):
+    """Removes that file. Windows removes none that somebody has open: who waits for the machine keeps it, and removes it in the end.
+    Elsewhere it stays, or two runs could each hold a file of that name."""
+    if os.name == "nt" and path:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+
+
 def main(folder, program=None):
     if program and os.path.exists(os.path.join(folder, program)):
         code = python(os.path.join(folder, program))
         if code:
             return code
+    lock = held(folder)
     if os.path.isdir(folder):
         for name in os.listdir(folder):
             if os.path.exists(os.path.join(folder, name, "lock")):
                 python(os.path.join(folder, "supervise.py"), "cancel", os.path.join(folder, name), "2")
     remove(folder)
+    let_go(lock)
     return 0
 
 

@@ -29,8 +29,8 @@ import time
 
 # Most bytes of output in one answer: in base64 they stay below the 24,000 characters that the service keeps.
 ROOM = 17500
-# How long a token is kept, and how long a supervisor may take to begin, in seconds.
-TOKEN, BEGIN = 7200, 20
+# How long a token is kept, a supervisor may take to begin, and a file may be kept from being read, in seconds.
+TOKEN, BEGIN, BUSY = 7200, 20, 5
 NO_WINDOW, NEW_GROUP, BREAKAWAY = 0x08000000, 0x00000200, 0x01000000
 
 
@@ -47,12 +47,19 @@ def answer(state, sizes=(0, 0), pieces=(b"", b"")):
 
 def read(path, start=0, most=-1):
     """A part of a file; nothing where it is not there."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(start)
-            return file.read(most)
-    except FileNotFoundError:
-        return b""
+    end = time.monotonic() + BUSY
+    while True:
+        try:
+            with open(path, "rb") as file:
+                file.seek(start)
+                return file.read(most)
+        except FileNotFoundError:
+            return b""
+        except PermissionError:
+            # Windows opens no file for a second process as long as the first is about to give it its name.
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.02)
 
 
 def size(path):

@@ -125,13 +125,18 @@ impl Command {
 
     /// Refuses a machine of somebody else's that the command would not use: it would act on others in its place.
     fn refuse_host(&self, globals: &Globals) -> Result<(), Fault> {
-        let named = match (&globals.host, globals.provider.as_deref()) {
-            (Some(_), _) => "--host",
-            (None, Some(name)) if name == ProviderKind::Host.name() && globals.was_typed("--provider") => {
+        let named = match (globals.host.as_slice(), globals.provider.as_deref()) {
+            ([_, ..], _) => "--host",
+            ([], Some(name)) if name == ProviderKind::Host.name() && globals.was_typed("--provider") => {
                 "--provider host"
             }
             _ => return Ok(()),
         };
+        let splits = matches!(self, Self::RunTestsLinux(_) | Self::RunTestsWindows(_) | Self::RunTests(_));
+        if globals.host.len() > 1 && !splits {
+            return Err(Fault::usage("this command works on one machine of somebody else's, and several are named")
+                .hint("Name one with `--host`; commands that run tests take several."));
+        }
         match self {
             // A machine that cannot be made is refused in words of its own.
             Self::RunTestsLinux(_)
@@ -310,7 +315,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Tests(command) => command.run(&open()?),
         Command::PublishWindowsArtifacts(args) => {
             // Its `--host` names no machine of a provider.
-            let globals = Globals { host: None, ..globals.clone() };
+            let globals = Globals { host: Vec::new(), ..globals.clone() };
             let context = Context::open_for_cleanup(&globals, words)?;
             command::publish_windows_artifacts::run(context, *args).await
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use archive::links;
 use async_trait::async_trait;
-use model::connection::{Connection, ConnectionError, Connector, Process, Progress, Stdin, Totals, Trees};
+use model::connection::{Connection, ConnectionError, Connector, Parcel, Process, Progress, Stdin, Totals, Trees};
 use model::exit::Exit;
 use model::machine::{Machine, Platform};
 use model::task::{Chunk, Command, WindowSize};
@@ -330,7 +330,7 @@ impl Connection for Dummy {
     }
 
     fn trees(&self) -> Result<&dyn Trees, ConnectionError> {
-        Err(ConnectionError::Invalid("the dummy machine carries whole files and folders only".to_owned()))
+        Ok(self)
     }
 
     fn holds_stdin(&self) -> bool {
@@ -339,6 +339,39 @@ impl Connection for Dummy {
 
     async fn close(&self) {
         self.lock().calls.push("close".to_owned());
+    }
+}
+
+/// What of carrying parts of trees the machine knows: to hand out files.
+#[async_trait]
+impl Trees for Dummy {
+    async fn send_parcel(&self, _: &Command, _: Parcel<'_>, _: Progress<'_>) -> Result<Totals, ConnectionError> {
+        Err(ConnectionError::Invalid("the dummy machine takes whole files and folders only".to_owned()))
+    }
+
+    async fn upload_some(&self, _: &Path, _: &[PathBuf], _: &str, _: Progress<'_>) -> Result<Totals, ConnectionError> {
+        Err(ConnectionError::Invalid("the dummy machine takes whole files and folders only".to_owned()))
+    }
+
+    async fn download_some(
+        &self,
+        remote: &str,
+        paths: &[PathBuf],
+        local: &Path,
+        most: u64,
+        progress: Progress<'_>,
+    ) -> Result<Totals, ConnectionError> {
+        let mut totals = Totals::default();
+        let state = self.enter(Call::Download, format!("download_some {remote}"))?;
+        for path in paths {
+            let from = format!("{remote}/{}", path.display());
+            state.download(&from, &from, &local.join(path), &mut totals)?;
+        }
+        progress(totals.bytes);
+        if totals.bytes > most {
+            return Err(failure(format!("read `{remote}`"), "it has more bytes than are wanted"));
+        }
+        Ok(totals)
     }
 }
 

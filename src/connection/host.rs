@@ -1,5 +1,7 @@
 //! A machine that somebody else made: we never create, stop or purge it. Only files on it are ours.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,15 +13,25 @@ use model::provider::ability::Horizon;
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind, ResourceState};
 
-/// The provider of one machine that somebody else made; of none, where only rows of earlier runs are looked at.
+/// The provider of machines that somebody else made; of none, where only rows of earlier runs are looked at.
 pub struct HostProvider {
-    machine: Option<Machine>,
+    machines: Vec<Machine>,
+    /// Which of them each request gets: one after another, so that requests side by side share none as long as there are enough.
+    given: Mutex<BTreeMap<MachineId, usize>>,
 }
 
 impl HostProvider {
-    /// A provider of `machine`.
-    pub fn new(machine: Option<Machine>) -> Self {
-        Self { machine }
+    /// A provider of these machines.
+    pub fn new(machines: Vec<Machine>) -> Self {
+        Self { machines, given: Mutex::default() }
+    }
+
+    /// The machine for a request, always the same one.
+    fn machine_for(&self, request: &MachineRequest) -> Option<&Machine> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = given.len();
+        let number = *given.entry(request.id.clone()).or_insert(next);
+        self.machines.get(number.checked_rem(self.machines.len())?)
     }
 }
 
@@ -49,7 +61,7 @@ impl Provider for HostProvider {
     }
 
     fn plan(&self, request: &MachineRequest) -> Vec<PlannedResource> {
-        let name = files(self.machine.as_ref(), request);
+        let name = files(self.machine_for(request), request);
         vec![PlannedResource { machine: request.id.clone(), kind: ResourceKind::RemoteFiles, name }]
     }
 
@@ -58,7 +70,7 @@ impl Provider for HostProvider {
             return Err(Fault::usage("a machine that somebody else made is given no second volume")
                 .hint("Choose `--filesystem default` or `--filesystem tmpfs`."));
         }
-        let Some(machine) = &self.machine else {
+        let Some(machine) = self.machine_for(request) else {
             return Err(Fault::usage("provider `host` needs a machine").hint("Name it with `--host USER@HOST[:PORT]`."));
         };
         confirm(ResourceKind::RemoteFiles, &files(Some(machine), request), &login(machine))?;

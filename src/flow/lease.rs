@@ -2,12 +2,15 @@
 //! expiry.
 
 mod budget;
+mod notice;
 mod renewal;
 mod stopping;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use model::base::clock;
 use model::base::id::{MachineId, ResourceId};
 use model::connection::Connection;
 use model::event::{MachineEvent, RunEvent, TroubleEvent};
@@ -38,6 +41,16 @@ const RECONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long closing a connection to a machine may take: one that is about to end needs no long goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long before a machine ends by itself it is given up: what it said last goes with it.
+const LAST_LOOK: SignedDuration = SignedDuration::from_secs(15);
+
+/// How long a machine is waited for that may take `boot` to answer, and that ends by itself in `left`.
+fn answer_limit(boot: Duration, left: SignedDuration) -> Duration {
+    let left = Duration::try_from(left.saturating_sub(LAST_LOOK)).unwrap_or_default();
+    // By another clock than the machine's: a short try is never too many.
+    boot.min(left.max(RECONNECT_LIMIT))
+}
 
 /// A live machine whose end is postponed for as long as this value lives.
 pub struct Lease {
@@ -158,7 +171,7 @@ impl Lease {
     }
 
     fn age(&self) -> Duration {
-        Duration::try_from(self.run.now().duration_since(self.machine.created_at)).unwrap_or_default()
+        clock::since(self.machine.created_at, self.run.now())
     }
 
     fn report_cost(&self) {
@@ -169,7 +182,8 @@ impl Lease {
 
     /// Opens a connection as `user`; waits while the machine boots. The first connection settles what only it can.
     pub async fn connect(&mut self, user: &str) -> Result<Box<dyn Connection>, Fault> {
-        let limit = self.site.provider.boot_limit(self.machine.platform);
+        let left = self.machine.expires_at.duration_since(self.run.now());
+        let limit = answer_limit(self.site.provider.boot_limit(self.machine.platform), left);
         let connecting = async {
             tokio::select! {
                 biased;
@@ -363,7 +377,15 @@ async fn work_on_machine<T>(
     clean: Option<&StepCommand>,
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<Completion<T>, Fault>,
 ) -> LeaseEnd<T> {
-    let result = run_until_given_up(run, work(&lease.machine, durable)).await;
+    let watched = async {
+        tokio::select! {
+            biased;
+            done = work(&lease.machine, durable) => done,
+            // Watching never ends; the work decides what a notice means to it.
+            never = notice::watch(run, durable) => match never {},
+        }
+    };
+    let result = run_until_given_up(run, watched).await;
     let cost = lease.cost();
     let result = match result {
         Ok(Completion::Detach(value)) => {

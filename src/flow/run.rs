@@ -10,6 +10,7 @@ use model::event::{EventKind, Subject, Teller};
 use model::fault::Fault;
 use model::journal::{Journal, ResourceJournal};
 use model::machine::ProviderKind;
+use model::matrix::Point;
 use model::provider::Ledger;
 use model::resource::PlannedResource;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,12 @@ impl Run {
     #[must_use]
     pub fn about(&self, subject: Subject) -> Self {
         Self { teller: self.teller.about(subject), ..self.clone() }
+    }
+
+    /// The same run, for what happens in the cell of this point.
+    #[must_use]
+    pub fn in_cell(&self, point: &Point) -> Self {
+        Self { teller: self.teller.in_cell(point.name()), ..self.clone() }
     }
 
     /// The same run, whose events are about a machine.

@@ -30,7 +30,7 @@ use crate::preparation::SetUpTimes;
 
 pub use accept::Acceptance;
 pub use finish::{Finished, finish};
-pub use job::{JobEnd, OnceBegun, TestJob, run_job};
+pub use job::{JobEnd, OnceBegun, TestJob, TestTerms, run_job};
 pub use resume::{follow, resume};
 pub use set_up::{ReadyMachine, begin, set_up};
 pub use task::{TestTask, Tested};

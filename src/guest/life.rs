@@ -1,6 +1,8 @@
 //! What only some systems are asked yet: the life of a machine (its first boot, the renewal of its lease, the replacement of its
 //! host key), and commands and files by an agent.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::task::Command;
@@ -38,6 +40,11 @@ pub trait Life: Send + Sync {
 
     /// Lets the machine live until `until`; run as its login user.
     fn renew_lease(&self, until: Timestamp) -> Command;
+
+    /// Prints the notice that the cloud takes the machine back as soon as it is given, one line, and ends with success then, or without a
+    /// word when standard input ends, which the caller holds open. It looks each time after `pause`, and fails when it has looked in vain
+    /// `misses` times in a row. `None` where the system's script for that is not written.
+    fn watch_notice(&self, pause: Duration, misses: u32) -> Option<Command>;
 
     /// Replaces the host key that was handed over by one that the machine makes itself, and prints the new public key;
     /// run as `user`.

@@ -54,6 +54,7 @@ const SSM_FILES: &str = include_str!("../../remote/linux/ssm-files.sh");
 const SUPERVISE: &str = include_str!("../../remote/linux/supervise.sh");
 const SYNC_TREE: &str = include_str!("../../remote/linux/sync-tree.sh");
 const TREE: &str = include_str!("../../remote/linux/tree.sh");
+const WATCH_NOTICE: &str = include_str!("../../remote/linux/watch-notice.sh");
 const WRITE_INTO: &str = include_str!("../../remote/linux/write-into.sh");
 
 /// Linux, of any distribution.
@@ -340,6 +341,12 @@ impl Life for Linux {
 
     fn renew_lease(&self, until: Timestamp) -> Command {
         with_input(RENEW_LEASE, &[&until.as_second().to_string()])
+    }
+
+    /// By `bash`, which can open a connection to the metadata service itself.
+    fn watch_notice(&self, pause: Duration, misses: u32) -> Option<Command> {
+        let words = [&pause.as_secs().to_string(), &misses.to_string()];
+        Some(Command::new("bash").args(["-c", WATCH_NOTICE, "bash"]).args(words))
     }
 
     fn replace_host_key(&self, user: &str) -> Command {

@@ -34,6 +34,19 @@ pub struct CollectedArtifacts {
 }
 
 impl CollectedArtifacts {
+    /// Adds what came from another `place`, which names what did not come from there.
+    pub fn add(&mut self, other: &Self, place: &str) {
+        let named = |names: &[String]| names.iter().map(|name| format!("{name} ({place})")).collect::<Vec<_>>();
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.missing.extend(named(&other.missing));
+        self.unreadable.extend(named(&other.unreadable));
+        self.links.extend(named(&other.links));
+        self.too_large.extend(named(&other.too_large));
+        self.folders.extend(other.folders.iter().cloned());
+        self.failed = self.failed.take().or_else(|| other.failed.clone());
+    }
+
     /// The fault to report at the end of the run about files that did not come; none where all came.
     pub fn fault(&self) -> Option<Fault> {
         if let Some(why) = &self.failed {

@@ -47,6 +47,10 @@ pub struct Event {
     /// The thing it happened to; none where a command works outside of any run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
+    /// The cell of the run's matrix in which it happened, by its name; none outside of any. Events of packages have a `cell` of another
+    /// kind beside it.
+    #[serde(default, rename = "in_cell", skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// The kind of the event, with its data.
     #[serde(flatten)]
     pub kind: EventKind,

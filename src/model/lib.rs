@@ -17,6 +17,7 @@ pub mod image;
 pub mod journal;
 pub mod key_pair;
 pub mod machine;
+pub mod matrix;
 pub mod mute;
 pub mod outcome;
 pub mod outline;

@@ -1,5 +1,7 @@
 //! The outcomes of tests and the results of a run.
 
+mod counts;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,9 +15,12 @@ use crate::build::BuildOrigin;
 use crate::exit::Exit;
 use crate::exit_code;
 use crate::machine::ProviderKind;
+use crate::matrix::Point;
 use crate::mute::Muted;
 use crate::subject::TestSubject;
 use crate::sum::Sha256Sum;
+
+pub use counts::Counts;
 
 /// The outcome of one test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,6 +122,9 @@ pub struct TestResult {
     /// When it began, by the clock of its machine; none where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began_at: Option<Timestamp>,
+    /// The name of its cell, where the run has a matrix: the same test may be there once in each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// Where it was tried; none for a test that no machine was to run, and in results of older builds of the tool.
     #[serde(flatten)]
     pub attempt: Option<Attempt>,
@@ -159,6 +167,7 @@ impl TestResult {
             output_file: None,
             expected: None,
             began_at: None,
+            cell: None,
             attempt: None,
             others: Vec::new(),
             muted: None,
@@ -182,40 +191,6 @@ impl TestResult {
     }
 }
 
-/// The numbers of tests by outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counts {
-    /// All tests.
-    pub total: usize,
-    /// Tests that ran and passed.
-    pub passed: usize,
-    /// Tests that ran and failed, or ran out of their own time.
-    pub failed: usize,
-    /// Failed tests that ran out of their own time.
-    #[serde(default)]
-    pub timed_out: usize,
-    /// Tests that were not run, for a reason that the runner names.
-    pub skipped: usize,
-    /// Tests that were expected, and about which nothing was reported.
-    pub lost: usize,
-    /// Tests that were expected, and not begun because the software under test was not built.
-    #[serde(default)]
-    pub not_run: usize,
-    /// Tests that passed in one try and failed in another; each of them also counts as what it came to.
-    #[serde(default)]
-    pub flaky: usize,
-    /// Failed tests whose failure does not count, because they are muted.
-    #[serde(default)]
-    pub muted: usize,
-}
-
-impl Counts {
-    /// The number of failed tests that make a run fail.
-    pub fn unmuted(&self) -> usize {
-        self.failed.saturating_sub(self.muted)
-    }
-}
-
 /// The verdict on a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -234,6 +209,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// How bad the verdict is: of several cells the worst counts. What is not known may be worse than what is.
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Failed => 1,
+            Self::NotRun => 2,
+            Self::Incomplete => 3,
+        }
+    }
+
     /// The verdict in words.
     pub fn words(self) -> &'static str {
         match self {
@@ -281,6 +266,12 @@ pub struct TimeSplit {
 /// One point of a matrix: the properties that vary from one cell of a run to the next, and the result of its tests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
+    /// What was chosen for it; nothing where the run has no matrix.
+    #[serde(default)]
+    pub point: Point,
+    /// Why its verdict is incomplete, or why nothing was built; none where there is a verdict, or where its tests say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// The image that its machines booted, with its fingerprint.
     pub image: String,
     /// The distribution of its machines, by its own name.
@@ -385,8 +376,21 @@ pub struct Results {
     /// The machines, in the order in which they were asked for; empty in results of older builds of the tool.
     #[serde(default)]
     pub machines: Vec<MachineUse>,
-    /// Every test, by name.
+    /// Every test, by name, and in a run with a matrix by the order of its cells before.
     pub tests: Vec<TestResult>,
+}
+
+impl Results {
+    /// Whether the run has several cells, so that a test's name alone does not say which result is meant.
+    pub fn has_matrix(&self) -> bool {
+        self.cells.iter().any(|cell| cell.point.name().is_some())
+    }
+
+    /// The cell of a test; none where there is no matrix.
+    pub fn cell_of(&self, test: &TestResult) -> Option<&Cell> {
+        let name = test.cell.as_deref()?;
+        self.cells.iter().find(|cell| cell.point.name().as_deref() == Some(name))
+    }
 }
 
 /// Counts `tests` by outcome.

@@ -37,6 +37,8 @@ pub struct RunnerReport {
     pub began: bool,
     /// Whether the runner reported its own end.
     pub complete: bool,
+    /// Whether it may hold results of tests that were not asked for, which its runner needs to run those that were: they are left out.
+    pub extras: bool,
     /// A description of what was dropped because the report exceeds its limits; none where nothing was.
     pub excess: Option<String>,
 }

@@ -38,6 +38,35 @@ pub struct TestSubject {
 }
 
 impl TestSubject {
+    /// What all of them have alike.
+    pub fn common<'a>(mut all: impl Iterator<Item = &'a Self>) -> Self {
+        fn same<T: PartialEq + Default>(a: T, b: &T) -> T {
+            if a == *b { a } else { T::default() }
+        }
+        let both = |a: Self, b: &Self| Self {
+            program: same(a.program, &b.program),
+            version: same(a.version, &b.version),
+            revision: same(a.revision, &b.revision),
+            working_copy: a.working_copy || b.working_copy,
+            distro: same(a.distro, &b.distro),
+            python: same(a.python, &b.python),
+            filesystem: same(a.filesystem, &b.filesystem),
+            flags: same(a.flags, &b.flags),
+        };
+        let first = all.next().cloned().unwrap_or_default();
+        all.fold(first, both)
+    }
+
+    /// Leaves out what an axis of a matrix chooses.
+    pub fn forget(&mut self, axis: &str) {
+        match axis {
+            "distro" => self.distro = None,
+            "filesystem" => self.filesystem = None,
+            "python" => self.python = None,
+            _ => {}
+        }
+    }
+
     /// The tested software, such as `hg 7.2.4 db34ec2475d1 + changes`; none where nothing is known of it.
     pub fn software(&self) -> Option<String> {
         let short = |revision: &str| revision.get(..SHORT).unwrap_or(revision).to_owned();

@@ -49,7 +49,9 @@ fn milliseconds(span: Duration) -> Duration {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use model::base::id::MachineId;
     use model::exit::Exit;
+    use model::matrix::{Coordinate, Point};
     use model::outcome::{Attempt, Cell, Evidence, TestOutcome, TestResult, TimeSplit, count, verdict};
     use model::subject::TestSubject;
 
@@ -64,6 +66,8 @@ pub(super) mod tests {
         let runner = Exit::Code(u32::from(tests.iter().any(|test| test.outcome.is_failure())));
         let verdict = verdict(&tests, &Evidence { runner: &runner, gap: None, may_all_skip: false });
         let cell = Cell {
+            point: Default::default(),
+            why: None,
             image: "linux-dev-debian12 (0123456789ab)".into(),
             distro: Some("debian12".into()),
             python: Some("3.11.2".into()),
@@ -107,13 +111,56 @@ pub(super) mod tests {
         }
     }
 
+    /// Results of a run whose matrix has one axis with these values; each has its own tests and machine.
+    pub(crate) fn in_cells(cells: &[(&str, Vec<TestResult>)]) -> Results {
+        let mut all = results(Vec::new());
+        all.cells.clear();
+        for (number, (value, tests)) in cells.iter().enumerate() {
+            let of_cell = results(tests.clone());
+            let coordinate = Coordinate { axis: "filesystem".into(), value: (*value).to_owned() };
+            let cell = of_cell.cells.into_iter().next().unwrap();
+            let machine: MachineId = format!("hg-cell{number}").parse().unwrap();
+            all.cells.push(Cell {
+                point: Point(vec![coordinate]),
+                filesystem: Some((*value).to_owned()),
+                machines: vec![machine.clone()],
+                ..cell
+            });
+            all.tests.extend(of_cell.tests.into_iter().map(|test| TestResult {
+                cell: Some((*value).to_owned()),
+                attempt: test.attempt.map(|attempt| Attempt { machine: machine.clone(), ..attempt }),
+                ..test
+            }));
+        }
+        all.subject.filesystem = None;
+        all.counts = count(&all.tests);
+        let worst = all.cells.iter().map(|cell| cell.verdict).max_by_key(|verdict| verdict.rank());
+        Results { verdict: worst.unwrap(), ..all }
+    }
+
     #[test]
     fn a_cell_looks_like_this_and_is_read_back() {
         let results = results(vec![test("test-add.t", TestOutcome::TimedOut, None)]);
         let cell = serde_json::to_string(&results.cells[0]).unwrap();
-        insta::assert_snapshot!(cell, @r#"{"image":"linux-dev-debian12 (0123456789ab)","distro":"debian12","python":"3.11.2","filesystem":"default","machines":["hg-4x2k9q0d7m"],"verdict":"failed","counts":{"total":1,"passed":0,"failed":1,"timed_out":1,"skipped":0,"lost":0,"not_run":0,"flaky":0,"muted":0}}"#);
+        insta::assert_snapshot!(cell, @r#"{"point":[],"image":"linux-dev-debian12 (0123456789ab)","distro":"debian12","python":"3.11.2","filesystem":"default","machines":["hg-4x2k9q0d7m"],"verdict":"failed","counts":{"total":1,"passed":0,"failed":1,"timed_out":1,"skipped":0,"lost":0,"not_run":0,"flaky":0,"muted":0}}"#);
         let back = parse(render(&results).unwrap().as_bytes(), Path::new("results.json")).unwrap();
         assert_eq!(back.cells, results.cells);
+    }
+
+    #[test]
+    fn a_cell_of_a_matrix_says_what_was_chosen_and_its_tests_name_it() {
+        let mut results =
+            in_cells(&[("default", vec![]), ("tmpfs", vec![test("test-a.t", TestOutcome::Passed, None)])]);
+        results.cells[0].why = Some("no machine".into());
+        let value: serde_json::Value = serde_json::from_str(&render(&results).unwrap()).unwrap();
+        let cell = &value["cells"][0];
+        let point = serde_json::json!([{"axis": "filesystem", "value": "default"}]);
+        assert_eq!(
+            (&cell["point"], &cell["why"], &value["cells"][1]["why"]),
+            (&point, &"no machine".into(), &serde_json::Value::Null)
+        );
+        assert_eq!(value["tests"][0]["cell"], "tmpfs");
+        assert_eq!(parse(value.to_string().as_bytes(), Path::new("x")).unwrap().cells, results.cells);
     }
 
     fn without_cells() -> Results {

@@ -1,12 +1,16 @@
 //! `junit.xml`: the results of a run, for systems that show test results.
 
+use std::time::Duration;
+
+use model::base::clock;
 use model::fault::Fault;
-use model::outcome::{Results, TestOutcome, TestResult, Verdict};
+use model::outcome::{Cell, Counts, Results, Span, TestOutcome, TestResult, Verdict};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::terminal::{self, why_incomplete};
+use crate::terminal::{self, why_cell_incomplete, why_incomplete};
 
-/// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`).
+/// The content of `junit.xml`. `suite` names the test suite, most often the subcommand (`run-tests-linux`); of a run with a matrix
+/// there is one for each cell, which is named behind it: `run-tests-linux [tmpfs]`.
 ///
 /// A test that ran out of its own time is a `failure` of the type `timed_out`. A failure that is muted is `skipped`, of the
 /// type `muted`, with why: readers of the file know nothing else that is no failure and still shown. A lost test and a test that was not
@@ -14,40 +18,118 @@ use crate::terminal::{self, why_incomplete};
 /// but no test shows that, because there is no test, all were skipped or the report is not whole, the suite holds one
 /// error with the run's id as its name, for the same reason.
 pub fn render(suite: &str, results: &Results) -> Result<String, Fault> {
-    let mut cases = TestSuite::new(plain(suite));
-    for (name, value) in properties(results) {
-        cases.add_property(Property::new(name, plain(&value)));
-    }
-    cases.set_time(results.time.tests);
-    cases.add_test_cases(results.tests.iter().map(|test| case(suite, test)));
-    if results.verdict != Verdict::Passed
-        && results.counts.unmuted() + results.counts.lost + results.counts.not_run == 0
-    {
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        let why = why_incomplete(results).unwrap_or_else(|| results.runner.to_string());
-        status.set_message(plain(&why));
-        cases.add_test_case(TestCase::new(plain(results.id.as_str()), status));
-    }
     let mut report = Report::new(plain(suite));
     report.set_time(results.time.total);
-    report.add_test_suite(cases);
+    if results.has_matrix() {
+        report.add_test_suites(results.cells.iter().map(|cell| Suite::of_cell(suite, results, cell).written()));
+    } else {
+        report.add_test_suite(Suite::of_run(suite, results).written());
+    }
     report.to_string().map_err(|error| Fault::infrastructure("cannot write the results as XML").because(error))
 }
 
-/// The tested software and the environment; unknown properties are left out.
-fn properties(results: &Results) -> Vec<(&'static str, String)> {
+/// The content of the file of a run that came to no results: a suite with one error, which says `why`.
+pub fn render_failure(suite: &str, why: &str) -> Result<String, Fault> {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message(plain(why));
+    let mut cases = TestSuite::new(plain(suite));
+    cases.add_test_case(TestCase::new(plain(suite), status));
+    let mut report = Report::new(plain(suite));
+    report.add_test_suite(cases);
+    report.to_string().map_err(|error| Fault::infrastructure("cannot write a failure as XML").because(error))
+}
+
+/// The tests of a run, or of one of its cells.
+struct Suite<'a> {
+    name: String,
+    /// What the error is called that says that there is no verdict.
+    id: String,
+    properties: Vec<(&'a str, String)>,
+    took: Duration,
+    tests: Vec<&'a TestResult>,
+    verdict: Verdict,
+    counts: Counts,
+    why: Option<String>,
+}
+
+impl<'a> Suite<'a> {
+    fn of_run(suite: &str, results: &'a Results) -> Self {
+        let subject = &results.subject;
+        let place = [&subject.distro, &subject.python, &subject.filesystem].map(Clone::clone);
+        Self {
+            name: suite.to_owned(),
+            id: results.id.to_string(),
+            properties: properties(results, &results.image, place),
+            took: results.time.tests,
+            tests: results.tests.iter().collect(),
+            verdict: results.verdict,
+            counts: results.counts,
+            why: why_incomplete(results).or_else(|| Some(results.runner.to_string())),
+        }
+    }
+
+    fn of_cell(suite: &str, results: &'a Results, cell: &'a Cell) -> Self {
+        let known = |value: &Option<String>, axis| value.clone().or_else(|| cell.point.get(axis).map(str::to_owned));
+        let place =
+            [known(&cell.distro, "distro"), known(&cell.python, "python"), known(&cell.filesystem, "filesystem")];
+        let mut properties = properties(results, &cell.image, place);
+        for coordinate in &cell.point.0 {
+            if !properties.iter().any(|(name, _)| *name == coordinate.axis) {
+                properties.push((&coordinate.axis, coordinate.value.clone()));
+            }
+        }
+        Self {
+            name: format!("{suite} [{}]", cell.point),
+            id: format!("{} [{}]", results.id, cell.point),
+            properties,
+            took: took(results, cell),
+            tests: results.tests.iter().filter(|test| test.cell == cell.point.name()).collect(),
+            verdict: cell.verdict,
+            counts: cell.counts,
+            why: why_cell_incomplete(cell),
+        }
+    }
+
+    fn written(self) -> TestSuite {
+        let mut cases = TestSuite::new(plain(&self.name));
+        for (name, value) in &self.properties {
+            cases.add_property(Property::new(plain(name), plain(value)));
+        }
+        cases.set_time(self.took);
+        cases.add_test_cases(self.tests.iter().map(|test| case(&self.name, test)));
+        let counts = self.counts;
+        if self.verdict != Verdict::Passed && counts.unmuted() + counts.lost + counts.not_run == 0 {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_message(plain(self.why.as_deref().unwrap_or(self.verdict.words())));
+            cases.add_test_case(TestCase::new(plain(&self.id), status));
+        }
+        cases
+    }
+}
+
+/// How long the tests of a cell took by the wall clock, as far as its machines tell.
+fn took(results: &Results, cell: &Cell) -> Duration {
+    let of_cell = results.machines.iter().filter(|used| cell.machines.contains(&used.machine));
+    let spans: Vec<&Span> = of_cell.flat_map(|used| &used.at_work).collect();
+    let (from, until) = (spans.iter().map(|span| span.from).min(), spans.iter().map(|span| span.until).max());
+    from.zip(until).map(|(from, until)| clock::since(from, until)).unwrap_or_default()
+}
+
+/// The tested software and the environment: `image`, and distribution, Python and file system; unknown properties are left out.
+fn properties<'a>(results: &Results, image: &str, place: [Option<String>; 3]) -> Vec<(&'a str, String)> {
     let subject = &results.subject;
+    let [distro, python, filesystem] = place;
     let several = |values: &[String], between: &str| Some(values.join(between)).filter(|text| !text.is_empty());
     let known = [
         ("run", Some(results.id.to_string())),
-        ("image", Some(results.image.clone())),
+        ("image", Some(image.to_owned()).filter(|image| !image.is_empty() || !results.has_matrix())),
         ("source", Some(results.source.clone())),
         ("version", subject.version.clone()),
         ("revision", subject.revision.clone()),
         ("working_copy", subject.working_copy.then(|| "true".to_owned())),
-        ("distro", subject.distro.clone()),
-        ("python", subject.python.clone()),
-        ("filesystem", subject.filesystem.clone()),
+        ("distro", distro),
+        ("python", python),
+        ("filesystem", filesystem),
         ("flags", several(&subject.flags, " ")),
         ("caveats", several(&results.caveats, "; ")),
     ];
@@ -115,7 +197,45 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::tests::{results, test};
+    use crate::json::tests::{in_cells, results, test};
+
+    #[test]
+    fn each_cell_is_a_suite_with_what_was_chosen_for_it() {
+        let passed = || test("a", TestOutcome::Passed, None);
+        let mut failed = in_cells(&[
+            ("default", vec![passed()]),
+            ("tmpfs", vec![test("a", TestOutcome::Failed, None)]),
+            ("ext4", vec![]),
+            ("skips", vec![test("a", TestOutcome::Skipped, None)]),
+        ]);
+        let cell = &mut failed.cells[2];
+        (cell.image, cell.filesystem, cell.why) = (String::new(), None, Some("no machine".into()));
+        cell.point.0.push(model::matrix::Coordinate { axis: "arch".into(), value: "x86".into() });
+        let text = render("s", &failed).unwrap();
+        let report = Report::deserialize_from_str(&text).unwrap();
+        let suites: Vec<_> = report
+            .test_suites
+            .iter()
+            .map(|suite| (suite.name.as_str(), suite.tests, suite.failures, suite.errors))
+            .collect();
+        let expected =
+            [("s [default]", 1, 0, 0), ("s [tmpfs]", 1, 1, 0), ("s [ext4/x86]", 1, 0, 1), ("s [skips]", 2, 0, 1)];
+        assert_eq!(suites, expected, "{text}");
+        assert_eq!((report.tests, report.failures, report.errors), (5, 1, 2));
+        let properties = |at: usize| {
+            let of = |property: &Property| format!("{}={}", property.name.as_str(), property.value.as_str());
+            report.test_suites[at].properties.iter().map(of).collect::<Vec<_>>().join(" ")
+        };
+        assert!(properties(1).contains("filesystem=tmpfs") && properties(1).contains("image=linux-dev"), "{text}");
+        assert!(properties(2).contains("filesystem=ext4") && properties(2).ends_with("arch=x86"), "{text}");
+        assert!(!properties(2).contains("image="), "{text}");
+        let said = "<testcase name=\"20261120-105301-abcdef [ext4/x86]\">\n            <error message=\"no machine\"/>";
+        assert!(text.contains(said), "{text}");
+        assert!(
+            text.contains("<testcase name=\"a\" classname=\"s [tmpfs]\""),
+            "the same test is another one there: {text}"
+        );
+    }
 
     #[test]
     fn every_test_appears_once_with_what_it_came_to() {

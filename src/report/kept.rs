@@ -8,6 +8,7 @@ pub mod slow;
 use std::collections::BTreeMap;
 
 use model::base::id::MachineId;
+use model::matrix::Point;
 use model::outcome::{Cell, Results, TestResult};
 use serde::Serialize;
 
@@ -20,6 +21,13 @@ pub struct Surroundings {
     pub python: Option<String>,
     /// The file system of the work folder.
     pub filesystem: Option<String>,
+    /// What else was chosen for its cell, such as an architecture.
+    #[serde(skip_serializing_if = "is_blank")]
+    pub point: Point,
+}
+
+fn is_blank(point: &Point) -> bool {
+    point.0.is_empty()
 }
 
 /// The surroundings of each test of a run.
@@ -34,15 +42,29 @@ impl<'a> Places<'a> {
         Self { results, cells: cells.collect() }
     }
 
-    /// Where a test ran: in the cell of its machine, else where the run says.
+    /// Where a test ran: in its cell, or that of its machine, else where the run says.
     fn surroundings(&self, test: &TestResult) -> Surroundings {
-        let cell = test.attempt.as_ref().and_then(|attempt| self.cells.get(&attempt.machine));
+        let of_machine = || test.attempt.as_ref().and_then(|attempt| self.cells.get(&attempt.machine).copied());
+        let cell = self.results.cell_of(test).or_else(of_machine);
         let subject = &self.results.subject;
         let (distro, python, filesystem) = match cell {
             Some(cell) => (&cell.distro, &cell.python, &cell.filesystem),
             None => (&subject.distro, &subject.python, &subject.filesystem),
         };
-        Surroundings { distro: distro.clone(), python: python.clone(), filesystem: filesystem.clone() }
+        // What the machine says is more exact than what was chosen, and the same in a run without a matrix.
+        let is_said = |axis: &str| match axis {
+            "distro" => distro.is_some(),
+            "python" => python.is_some(),
+            "filesystem" => filesystem.is_some(),
+            _ => false,
+        };
+        let chosen = cell.into_iter().flat_map(|cell| &cell.point.0);
+        Surroundings {
+            distro: distro.clone(),
+            python: python.clone(),
+            filesystem: filesystem.clone(),
+            point: Point(chosen.filter(|coordinate| !is_said(&coordinate.axis)).cloned().collect()),
+        }
     }
 }
 
@@ -89,6 +111,21 @@ mod tests {
 
     pub(super) fn run(tests: &[TestResult]) -> Results {
         results(tests.to_vec())
+    }
+
+    #[test]
+    fn a_test_of_a_cell_ran_where_the_cell_says_and_with_what_else_was_chosen_for_it() {
+        let passed = || vec![tried("a", &[TestOutcome::Passed])];
+        let mut results = crate::json::tests::in_cells(&[("default", passed()), ("tmpfs", passed())]);
+        results.cells[1].point.0.push(model::matrix::Coordinate { axis: "arch".into(), value: "x86".into() });
+        results.tests[1].cell = Some("tmpfs/x86".into());
+        let places = Places::of(&results);
+        let [first, second] = [0, 1].map(|at| places.surroundings(&results.tests[at]));
+        assert_eq!((first.filesystem.as_deref(), first.point.0.len()), (Some("default"), 0));
+        assert_eq!((second.filesystem.as_deref(), second.point.to_string().as_str()), (Some("tmpfs"), "x86"));
+        // A test that no machine was to run is its cell's all the same.
+        results.tests[1].attempt = None;
+        assert_eq!(Places::of(&results).surroundings(&results.tests[1]).filesystem.as_deref(), Some("tmpfs"));
     }
 
     #[test]

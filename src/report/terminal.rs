@@ -1,10 +1,14 @@
 //! The end of a run in a few lines of plain text.
 
+mod cells;
+
 use std::time::Duration;
 
 use model::base::{escapes, text};
 use model::exit::Exit;
 use model::outcome::{Counts, Results, TestOutcome, TestResult, TimeSplit, Verdict};
+
+pub use self::cells::why as why_cell_incomplete;
 
 /// Most tests of one outcome that are named.
 const NAMED: usize = 20;
@@ -16,12 +20,16 @@ const DIFF_LINES: usize = 30;
 /// Most characters of the runner's flags that the verdict shows.
 const FLAGS_SHOWN: usize = 80;
 
-/// The verdict, the counts, the failed and lost tests by name, and how the time was spent; lines without a final line
-/// end.
+/// Why a run whose tests were all skipped has no verdict.
+const ALL_SKIPPED: &str = "every test was skipped, so nothing was tried; `--allow-all-skipped` counts that as passed";
+
+/// The verdict, the counts, the cells of a matrix, the failed and lost tests by name, and how the time was spent; lines without a
+/// final line end.
 pub fn summary(results: &Results) -> String {
     let mut lines = vec![verdict(results)];
     lines.extend(why_incomplete(results).map(|why| format!("Why: {why}")));
     lines.push(format!("Tests: {}", outcomes(&results.counts)));
+    lines.extend(cells::table(results));
     for (outcome, title) in
         [(TestOutcome::Failed, "Failed"), (TestOutcome::TimedOut, "Timed out"), (TestOutcome::Lost, "Lost")]
     {
@@ -38,7 +46,8 @@ pub fn summary(results: &Results) -> String {
 }
 
 /// The verdict in one line that names what was tested:
-/// `PASSED  3 of 3 tests · hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13 · 46 s`.
+/// `PASSED  3 of 3 tests · hg 7.2.4 db34ec2475d1 + changes · debian13 · python 3.13 · 46 s`. With a matrix it says how many cells
+/// there are.
 pub fn verdict(results: &Results) -> String {
     let counts = &results.counts;
     let total = text::pluralize(counts.total, "test");
@@ -63,7 +72,8 @@ pub fn verdict(results: &Results) -> String {
     let subject = &results.subject;
     let flags = subject.flags.join(" ");
     let flags = (!flags.is_empty()).then(|| format!("flags {}", text::cut(&flags, FLAGS_SHOWN)));
-    let parts = results.caveats.iter().cloned().chain(subject.words()).chain(flags);
+    let parts = cells::count(results).into_iter().chain(results.caveats.iter().cloned()).chain(subject.words());
+    let parts = parts.chain(flags);
     let parts: String = parts.map(|part| format!(" · {}", escape(&part))).collect();
     format!("{word}  {result}{parts} · {}", span(results.time.total))
 }
@@ -103,6 +113,7 @@ pub fn why_incomplete(results: &Results) -> Option<String> {
     let counts = &results.counts;
     match results.verdict {
         Verdict::Passed | Verdict::Failed => return None,
+        _ if results.has_matrix() => return Some(cells::why_incomplete(results)),
         Verdict::NotRun => {
             let why = results.tests.iter().find_map(|test| test.reason.as_deref());
             return Some(escape(why.unwrap_or("nothing was built")));
@@ -116,9 +127,7 @@ pub fn why_incomplete(results: &Results) -> Option<String> {
             format!("the test runner ended with exit status {code} and its report is not whole: {}", escape(gap))
         }
         (Exit::Code(_), None) if counts.lost > 0 => "some tests that were expected did not report".to_owned(),
-        (Exit::Code(0), None) if counts.skipped > 0 => {
-            "every test was skipped, so nothing was tried; `--allow-all-skipped` counts that as passed".to_owned()
-        }
+        (Exit::Code(0), None) if counts.skipped > 0 => ALL_SKIPPED.to_owned(),
         (Exit::Code(0), None) => "no test ran".to_owned(),
         (Exit::Code(code), None) if counts.passed + counts.failed == 0 => {
             format!("no test ran, and the test runner ended with exit status {code}")
@@ -212,12 +221,18 @@ pub fn plain(text: impl Into<String>) -> Line {
     Line::new(LineKind::Plain, text)
 }
 
+/// The name of a test, with its cell behind it where the run has a matrix: `test-disk.t [tmpfs]`.
+pub fn name(test: &TestResult) -> String {
+    let cell = test.cell.as_deref().map(|cell| format!(" [{}]", escape(cell))).unwrap_or_default();
+    format!("{}{cell}", escape(test.name.as_str()))
+}
+
 /// A test in one line: its name, its outcome, how long it ran, why it did not pass.
 pub fn title(test: &TestResult) -> String {
     let took = test.took.map(|took| format!("  {}", text::seconds(took))).unwrap_or_default();
     let reason = first_line(test.reason.as_deref()).map(|reason| format!("  {reason}")).unwrap_or_default();
     let muted = muted(test).map(|why| format!("  {why}")).unwrap_or_default();
-    format!("{}  {}{took}{reason}{muted}", escape(test.name.as_str()), test.outcome.words())
+    format!("{}  {}{took}{reason}{muted}", name(test), test.outcome.words())
 }
 
 /// Why a failure does not count: `muted until 2026-12-31: issue 6789`; none for any other outcome.
@@ -251,8 +266,8 @@ fn list_tests(results: &Results, outcome: TestOutcome, title: &str) -> Vec<Strin
     // The reason of a test that timed out says no more than the title.
     let reason = |test: &TestResult| test.reason.clone().filter(|_| outcome != TestOutcome::TimedOut);
     lines.extend(tests.iter().take(NAMED).map(|test| match first_line(reason(test).as_deref()) {
-        Some(reason) => format!("  {} ({reason})", escape(test.name.as_str())),
-        None => format!("  {}", escape(test.name.as_str())),
+        Some(reason) => format!("  {} ({reason})", name(test)),
+        None => format!("  {}", name(test)),
     }));
     if tests.len() > NAMED {
         lines.push(format!("  and {} more", tests.len() - NAMED));
@@ -269,7 +284,7 @@ fn list_flaky(results: &Results) -> Vec<String> {
     let told = flaky.iter().take(NAMED).map(|test| {
         let passed = |outcome| u32::from(outcome == TestOutcome::Passed);
         let times: u32 = test.others.iter().map(|other| passed(other.outcome)).sum::<u32>() + passed(test.outcome);
-        format!("  {} (passed {times} of {} times)", escape(test.name.as_str()), test.others.len() + 1)
+        format!("  {} (passed {times} of {} times)", name(test), test.others.len() + 1)
     });
     let more = flaky.len().saturating_sub(NAMED);
     let more = (more > 0).then(|| format!("  and {more} more"));
@@ -283,7 +298,7 @@ fn muted_failures(results: &Results) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec!["Failed and muted:".to_owned()];
-    let line = |(test, why): &(&TestResult, String)| format!("  {} ({why})", escape(test.name.as_str()));
+    let line = |(test, why): &(&TestResult, String)| format!("  {} ({why})", name(test));
     lines.extend(tests.iter().take(NAMED).map(line));
     if tests.len() > NAMED {
         lines.push(format!("  and {} more", tests.len() - NAMED));

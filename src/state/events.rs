@@ -66,7 +66,7 @@ mod tests {
 
     fn line(text: &str) -> String {
         let kind = StepEvent::Said { line: text.to_owned() }.into();
-        let event = Event { at: jiff::Timestamp::UNIX_EPOCH, subject: None, kind };
+        let event = Event { at: jiff::Timestamp::UNIX_EPOCH, subject: None, cell: None, kind };
         serde_json::to_string(&event).unwrap() + "\n"
     }
 

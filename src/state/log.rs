@@ -113,7 +113,9 @@ impl Sink for RunLog {
         if matches!(words, Words::Progress(_)) {
             return;
         }
-        let steps = people_line(&words).map(|line| stamp_lines(event.at, &line)).unwrap_or_default();
+        let cell = event.cell.as_ref().map(|cell| format!("[{cell}] ")).unwrap_or_default();
+        let line = people_line(&words).map(|line| format!("{cell}{line}"));
+        let steps = line.map(|line| stamp_lines(event.at, &line)).unwrap_or_default();
         self.shared.write(|files| {
             let failed = [files.steps.write(steps.as_bytes()), files.events.write(&program_line(&event))];
             failed.into_iter().flatten().next()
@@ -318,7 +320,7 @@ mod tests {
 
     fn event(kind: impl Into<EventKind>) -> Event {
         let subject = Some(Subject::Run("r-1".parse().unwrap()));
-        Event { at: "2026-11-20T10:53:01.25Z".parse().unwrap(), subject, kind: kind.into() }
+        Event { at: "2026-11-20T10:53:01.25Z".parse().unwrap(), subject, cell: None, kind: kind.into() }
     }
 
     fn output_line(line: &str) -> Event {
@@ -327,6 +329,20 @@ mod tests {
 
     fn file(run: &RunDir, file: RunFile) -> String {
         String::from_utf8(run.read(file).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_line_of_a_cell_begins_with_its_name() {
+        let (_dir, run) = run();
+        let log = RunLog::start(&run, quiet()).unwrap();
+        log.event(Event {
+            cell: Some("debian12/tmpfs\u{1b}".into()),
+            ..event(EventKind::Machine(MachineEvent::CostUnknown))
+        });
+        assert_eq!(log.finish(), None);
+        let steps = file(&run, RunFile::Steps);
+        assert!(steps.starts_with("2026-11-20T10:53:01.250Z [debian12/tmpfs\\u{1b}] "), "{steps}");
+        assert!(file(&run, RunFile::Events).contains(r#""in_cell":"debian12/tmpfs\u001b""#));
     }
 
     #[test]

@@ -27,6 +27,9 @@ const OLD_TASK: &str = "task.json";
 /// The folder for the output of machines, where several are at work for a run.
 const OUTPUTS: &str = "output";
 
+/// The folder with a folder for each cell of a run that has a matrix.
+const CELLS: &str = "cells";
+
 /// How many candidates an error about an ambiguous id names.
 const NAMED: usize = 5;
 
@@ -39,6 +42,8 @@ pub enum RunFile {
     Index,
     /// What happened to the queue of the tests, an object a line, where several machines take tests from it.
     Queue,
+    /// What was chosen for a cell, as JSON, in its folder.
+    Cell,
     /// The outcome of the tests, as JSON, written before the machine is released.
     Tested,
     /// The events of the run for people, a line each, with UTC times.
@@ -60,6 +65,7 @@ impl RunFile {
             Self::Output => "output.log",
             Self::Index => "output.index",
             Self::Queue => "queue.jsonl",
+            Self::Cell => "cell.json",
             Self::Tested => "tested.json",
             Self::Steps => "events.log",
             Self::Events => "events.jsonl",
@@ -94,6 +100,25 @@ impl RunDir {
                 .hint("`automation runs list` shows the runs there are."));
         }
         Ok(Self { id: id.clone(), path })
+    }
+
+    /// Makes the folder of one cell of the run, which has the files that a run's own has.
+    pub fn make_cell(&self, name: &str) -> Result<Self, Fault> {
+        let path = self.path.join(CELLS).join(name);
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
+        made.map_err(|error| file::fault("make", &path, error))?;
+        Ok(Self { id: self.id.clone(), path })
+    }
+
+    /// The folders of the run's cells, in their order; itself where it has no matrix.
+    pub fn cells(&self) -> Result<Vec<Self>, Fault> {
+        let mut cells: Vec<Self> = folder_entries(&self.path.join(CELLS))?
+            .into_iter()
+            .filter(|path| path.is_dir())
+            .map(|path| Self { id: self.id.clone(), path })
+            .collect();
+        cells.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(if cells.is_empty() { vec![self.clone()] } else { cells })
     }
 
     /// The run's id.
@@ -163,23 +188,16 @@ impl RunDir {
     /// The files of the run's tasks, by machine.
     fn task_files(&self) -> Result<Vec<PathBuf>, Fault> {
         let folder = self.path.join(TASKS);
-        let fault = |error| file::fault("read", &folder, error);
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Some(self.path.join(OLD_TASK)).filter(|path| path.is_file()).into_iter().collect());
-            }
-            Err(error) => return Err(fault(error)),
-        };
-        let mut files = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(fault)?.path();
-            // A file whose writing was cut off has another name.
-            let of_machine = path.file_stem().and_then(MachineId::of_folder).is_some();
-            if of_machine && path.extension().is_some_and(|extension| extension == "json") {
-                files.push(path);
-            }
+        if !folder.is_dir() {
+            return Ok(Some(self.path.join(OLD_TASK)).filter(|path| path.is_file()).into_iter().collect());
         }
+        // A file whose writing was cut off has another name.
+        let of_machine = |path: &PathBuf| {
+            path.extension().is_some_and(|extension| extension == "json")
+                && path.file_stem().and_then(MachineId::of_folder).is_some()
+        };
+        let mut files = folder_entries(&folder)?;
+        files.retain(of_machine);
         files.sort();
         Ok(files)
     }
@@ -192,30 +210,42 @@ impl RunDir {
         Ok(OutputPlace::in_folder(&folder, machine.as_str()))
     }
 
-    /// The output of each machine, where several were at work for the run, by their ids.
+    /// The output of each machine, where several were at work for the run: cell by cell, by their ids.
     pub fn machine_outputs(&self) -> Result<Vec<(MachineId, PathBuf)>, Fault> {
-        let folder = self.path.join(OUTPUTS);
-        let fault = |error| file::fault("read", &folder, error);
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(fault(error)),
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(fault)?.path();
-            let is_log = path.extension().is_some_and(|extension| extension == "log");
-            if let Some(machine) = path.file_stem().and_then(MachineId::of_folder).filter(|_| is_log) {
-                found.push((machine, path));
+        let mut all = Vec::new();
+        for cell in self.cells()? {
+            let mut found = Vec::new();
+            for path in folder_entries(&cell.path.join(OUTPUTS))? {
+                let is_log = path.extension().is_some_and(|extension| extension == "log");
+                if let Some(machine) = path.file_stem().and_then(MachineId::of_folder).filter(|_| is_log) {
+                    found.push((machine, path));
+                }
             }
+            found.sort();
+            all.extend(found);
         }
-        found.sort();
-        Ok(found)
+        Ok(all)
+    }
+
+    /// Whether a machine was written down as one of this folder's.
+    pub fn has_target(&self, machine: &MachineId) -> bool {
+        self.path.join(TARGETS).join(format!("{machine}.json")).is_file()
     }
 
     /// Whether a task was begun for the run, as far as can be read.
     pub fn has_tasks(&self) -> bool {
-        self.task_files().is_ok_and(|files| !files.is_empty())
+        let has = |cell: &Self| cell.task_files().is_ok_and(|files| !files.is_empty());
+        self.cells().is_ok_and(|cells| cells.iter().any(has))
+    }
+}
+
+/// What is in a folder; nothing where there is none.
+fn folder_entries(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let fault = |error| file::fault("read", folder, error);
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry.map_err(fault)?.path())).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(fault(error)),
     }
 }
 

@@ -95,7 +95,7 @@ fn small() -> Place {
 
 #[test]
 fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
-    let Some(world) = World::with_machines(Place::new()) else { return };
+    let Some(world) = World::with_machines(Place::whole()) else { return };
     let tests = ["test-add.t", "test-commit.t", "test-merge1.t"];
     let bake = world.strictly("bootstrap-linux-dev", &["--distros", "debian12"]).expect(0);
     assert!(bake.stderr.contains("kept for later runs"), "{}", bake.stderr);
@@ -118,6 +118,13 @@ fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
     let machines = split["machines"].as_array().unwrap();
     assert_eq!((&split["verdict"], machines.len()), (&"passed".into(), 2), "{split}");
     assert!(machines.iter().all(|used| used["provider"] == "ec2" && used["cost"].as_f64().unwrap() > 0.0), "{split}");
+    // Machines of this computer and of the account take tests from one queue.
+    let mixed = [&["--shards", "local:1,ec2:1", "--runs-per-test", "3", "--json"], &tests[..]].concat();
+    let mixed = world.strictly("run-tests-linux", &mixed).expect(0).json();
+    let providers: std::collections::BTreeSet<&str> =
+        mixed["machines"].as_array().unwrap().iter().map(|used| used["provider"].as_str().unwrap()).collect();
+    assert_eq!((&mixed["verdict"], providers), (&"passed".into(), ["ec2", "local"].into()), "{mixed}");
+    world.assert_clean();
     // A run that goes on by itself, and whoever attaches need not say where its machine is from.
     let run = world.strictly("run-tests-linux", &["--detach", "test-add.t"]).expect(0).text().trim().to_owned();
     let fixed = world.strictly("audit", &["--fix", "--json"]).expect(5).json();
@@ -242,12 +249,12 @@ fn commands_reach_a_machine_without_ssh() {
 }
 
 #[test]
-#[ignore = "waits out a boot's five minutes"]
 fn a_machine_whose_agent_never_registers_shows_its_console_and_leaves_nothing() {
     let Some(world) = World::with_machines(small()) else { return };
     world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(0);
     world.aws.control.set(|now| now.agents = false);
-    let done = world.start(&["--connect", "ssm", "machine", "up"]).end_within(Duration::from_secs(420)).expect(4);
+    // It is given up before it ends itself, and its console with it.
+    let done = world.start(&["--connect", "ssm", "machine", "up", "--ttl", "75s"]).end_within(LIMIT).expect(4);
     let console = ["The machine's own last words", "user data has run", "Nothing is left behind"];
     done.tells(&[&["the service knows no SSM agent on it", "kept trying for"][..], &console].concat());
     world.assert_clean();

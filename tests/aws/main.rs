@@ -13,6 +13,7 @@ mod images;
 mod launch;
 mod lines;
 mod machines;
+mod notice;
 mod policy;
 mod prices;
 mod purge;

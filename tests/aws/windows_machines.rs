@@ -66,7 +66,7 @@ struct Hollow {
 
 /// The recorder, as the stand-in's image has it.
 fn recorder() -> Vec<u8> {
-    let standin = Place::standin();
+    let standin = Place::standin().expect("who asks for it has a stand-in");
     let image = standin.json(&["image", "show", "windows-standin-debian13", "--json"]);
     let layers = standin.state.join("images/layers");
     let layer = image["layers"].as_array().unwrap().last().unwrap()["fingerprint"].as_str().unwrap().to_owned();
@@ -167,6 +167,20 @@ impl Hollow {
     }
 }
 
+/// A program that prints every script that the recorder kept of PowerShell, as a list in JSON.
+const RECORDED: &str = "import glob, json; kept = [json.load(open(path, encoding='utf-8')) for path in \
+                        sorted(glob.glob('C:/standin/records/*-powershell.json'))]; \
+                        print(json.dumps([record['script'] for record in kept if record['script']]))";
+
+/// Every recorded script that PowerShell 5.1 could not run, whatever was answered for it, each with what is wrong; one of those that were
+/// recorded must hold `needed`.
+fn unsound(recorded: &str, needed: &str) -> Vec<(String, Vec<String>)> {
+    let scripts: Vec<String> = serde_json::from_str(recorded).unwrap();
+    assert!(scripts.iter().any(|script| script.contains(needed)), "no script with `{needed}` was recorded: {recorded}");
+    let judged = scripts.into_iter().map(|script| (powershell::flaws(&script), script));
+    judged.filter(|(flaws, _)| !flaws.is_empty()).map(|(flaws, script)| (script, flaws)).collect()
+}
+
 const BAKE: [&str; 1] = ["bootstrap-windows-dev"];
 
 /// What a step of a bake begins with in the run's log, in the order of the steps; the last is what comes after them.
@@ -210,7 +224,7 @@ fn ended_by_itself(world: &World, within: Duration) -> String {
 
 #[test]
 fn a_machine_of_the_baked_image_has_windows_a_key_of_its_own_and_leaves_nothing() {
-    let Some(world) = World::with_machines(Place::standin()) else { return };
+    let Some(world) = Place::standin().and_then(World::with_machines) else { return };
     let hollow = Hollow::small();
     let done = hollow.tool(&world, &BAKE).expect(0);
     done.tells(&["Starting from the published image `ami-00142022000000002`, which is ", "days old"]);
@@ -233,6 +247,7 @@ fn a_machine_of_the_baked_image_has_windows_a_key_of_its_own_and_leaves_nothing(
     assert_eq!(exec(&["cmd", "/c", "exit 7"]).code(), 7);
     let said = exec(&["python", "-c", "print(open('C:/hgdev/baked.json').read())"]).expect(0).text();
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), names);
+    assert_eq!(unsound(&exec(&["python", "-c", RECORDED]).expect(0).text(), "Add-MpPreference"), []);
     // The key that user data still shows is not the one that the machine proves itself with.
     let machine = world.tool(&["machine", "list", "--json"]).expect(0).json()[0].clone();
     assert_eq!((&machine["platform"], &machine["user"]), (&Value::from("windows"), &Value::from("Administrator")));
@@ -276,6 +291,7 @@ fn without_ssh(world: &World, hollow: &Hollow) {
     world.tool(&["machine", "cp", here.to_str().unwrap(), &format!("{id}:C:/hgdev/there")]).expect(0);
     world.tool(&["machine", "cp", &format!("{id}:C:/hgdev/there"), back.to_str().unwrap()]).expect(0);
     assert_eq!(std::fs::read_to_string(back).unwrap(), "by commands\r\n");
+    assert_eq!(unsound(&exec(&["python", "-c", RECORDED]).expect(0).text(), "$Words"), []);
     let look = "import os; print(sorted(os.listdir('C:/ProgramData/hg-automation/ssm')))";
     let left = exec(&["python", "-c", look]).expect(0).text();
     assert_eq!(left.matches("hg-automation-ssm-").count(), 1, "only the folder of this very command: {left}");
@@ -285,7 +301,7 @@ fn without_ssh(world: &World, hollow: &Hollow) {
 
 #[test]
 fn a_machine_whose_driver_is_killed_ends_itself() {
-    let Some(world) = World::with_machines(Place::standin()) else { return };
+    let Some(world) = Place::standin().and_then(World::with_machines) else { return };
     let hollow = Hollow::small();
     let running = hollow.start(&world, &[&["--grace", "40s"], &BAKE[..]].concat());
     world.place.wait_for_step(&format!("begin windows-dev-server2022: {}", STEPS[0]), &running);
@@ -298,7 +314,7 @@ fn a_machine_whose_driver_is_killed_ends_itself() {
 
 #[test]
 fn another_download_than_the_pinned_one_and_a_program_that_nobody_scripted_end_a_bake() {
-    let Some(world) = World::with_machines(Place::standin()) else { return };
+    let Some(world) = Place::standin().and_then(World::with_machines) else { return };
     let hollow = Hollow::small();
     hollow.forget("vs_buildtools");
     let done = hollow.tool(&world, &BAKE).expect(3);
@@ -313,7 +329,7 @@ fn another_download_than_the_pinned_one_and_a_program_that_nobody_scripted_end_a
 #[test]
 #[ignore = "takes five minutes"]
 fn a_bake_that_is_killed_after_any_step_ends_with_the_same_image() {
-    let Some(world) = World::with_machines(Place::standin()) else { return };
+    let Some(world) = Place::standin().and_then(World::with_machines) else { return };
     let hollow = Hollow::small();
     let mut names = None;
     for next in &STEPS[1..] {
@@ -403,7 +419,9 @@ async fn the_agent_of_windows_runs_scripts_for_powershell_alone_and_boots_again_
     if !support::tool::is_root() {
         return support::tool::skip("port 22 is root's");
     }
-    support::images::standin();
+    if !support::images::standin() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let aws = with_machines(folder.path());
     let sdk = sdk(&aws).await;
@@ -439,10 +457,17 @@ async fn the_agent_of_windows_runs_scripts_for_powershell_alone_and_boots_again_
     assert_eq!((done.status().unwrap().as_str(), done.response_code()), ("Failed", 97));
     assert!(done.standard_error_content().unwrap().contains("not known here"), "{done:?}");
     let answers = serde_json::json!([
+        {"match": "Get-Date &&", "stdout": "fine\n", "exit": 0},
         {"match": "Install-Everything", "stdout": "first\n", "exit": 3010},
         {"match": "Install-Everything", "stdout": "second\n", "exit": 0},
     ]);
     connection.write_file("C:/standin/answers/powershell.json", answers.to_string().as_bytes(), 0o644).await.unwrap();
+    // The recorder answers whatever it was told to; what it kept tells that no PowerShell of that version runs it.
+    assert_eq!(run("Get-Date && Get-Date").await.response_code(), 0);
+    let told = support::commands::run(&*connection, &model::task::Command::new("python").args(["-c", RECORDED])).await;
+    let wrong = unsound(&String::from_utf8(told.stdout).unwrap(), "Get-Date &&");
+    let broken = wrong.iter().find(|(script, _)| script.contains("&&")).unwrap();
+    assert!(broken.1.iter().any(|flaw| flaw.contains("a chain of commands")), "{broken:?}");
     let done = run("Install-Everything").await;
     assert_eq!((done.status().unwrap().as_str(), done.response_code()), ("Success", 0), "{done:?}");
     assert_eq!(done.standard_output_content().unwrap().replace('\r', ""), "first\nsecond\n");

@@ -1,6 +1,7 @@
 //! Packages that are built on machines of EC2 that have Windows, as a user meets them. Behind an instance there is the stand-in for a
 //! Windows machine; its image has no step of the real one, whose installers would be hollow.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use support::mercurial::packaged;
@@ -39,16 +40,21 @@ for path in glob.glob("C:/ProgramData/ssh/*key*"):
 sys.exit(subprocess.call(["C:/Program Files/Amazon/EC2Launch/EC2Launch.exe", "reset", "--clean"]))
 "#;
 
-#[test]
-fn packages_are_built_on_an_instance_and_come_home() {
-    let Some(world) = World::with_machines(Place::standin()) else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let bare = folder.path().join("images/bare");
+/// Writes the definition of that image; gives the folder of images.
+fn define(folder: &Path) -> PathBuf {
+    let bare = folder.join("images/bare");
     std::fs::create_dir_all(&bare).unwrap();
     std::fs::write(bare.join("image.toml"), BARE).unwrap();
     std::fs::write(bare.join("reset.py"), RESET).unwrap();
+    folder.join("images")
+}
+
+#[test]
+fn packages_are_built_on_an_instance_and_come_home() {
+    let Some(world) = Place::standin().and_then(World::with_machines) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let images = define(folder.path());
     let (source, dist) = (packaged(folder.path()), folder.path().join("dist"));
-    let images = folder.path().join("images");
     let words = ["--images", images.to_str().unwrap(), "--image", "bare", "--json", "--python-version", "3.13"];
     let more = ["--source", source.to_str().unwrap(), "--dist", dist.to_str().unwrap()];
     let running = world.start_strictly("build-windows-wheel", &[&words[..], &more].concat());
@@ -56,5 +62,21 @@ fn packages_are_built_on_an_instance_and_come_home() {
     let results = done.json();
     assert_eq!(results["cells"][0]["outcome"], "built", "{results}");
     assert!(dist.join("mercurial-7.2.4-cp313-cp313-win_amd64.whl").is_file());
+    world.assert_clean();
+}
+
+#[test]
+fn an_instance_whose_agent_never_registers_shows_its_console_and_leaves_nothing() {
+    let Some(world) = Place::standin().and_then(World::with_machines) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let images = define(folder.path());
+    let with =
+        |words: &[&str]| world.start(&[&["--images", images.to_str().unwrap()], words].concat()).end_within(LIMIT);
+    with(&["--connect", "ssm", "image", "build", "bare"]).expect(2).tells(&["bakes need SSH"]);
+    with(&["image", "build", "bare"]).expect(0);
+    world.aws.control.set(|now| now.agents = false);
+    let done = with(&["--connect", "ssm", "machine", "up", "--image", "bare", "--ttl", "2m"]).expect(4);
+    let console = ["The machine's own last words", "Nothing is left behind"];
+    done.tells(&[&["the service knows no SSM agent on it", "kept trying for"][..], &console].concat());
     world.assert_clean();
 }

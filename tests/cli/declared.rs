@@ -115,7 +115,9 @@ fn tests_are_chosen_by_name_and_commands_have_what_was_declared() {
     assert!(done.stderr.contains("Setting up: set-up.sh") && done.stderr.contains("Building sums"), "{}", done.stderr);
     // What fails before the tests says what it printed; nothing was tested.
     std::fs::write(project.folder.join("set-up.sh"), "echo there is no such package >&2; exit 100\n").unwrap();
-    let failed = project.run(&[]).expect(3);
+    let failed = project.run(&["--junit", "junit.xml"]).expect(3);
+    let report = std::fs::read_to_string(project.folder.join("junit.xml")).unwrap();
+    assert!(report.contains("<error message=\"`Setting up: set-up.sh` failed with exit status 100"), "{report}");
     failed.tells(&[
         "`Setting up: set-up.sh` failed with exit status 100",
         "there is no such package",

@@ -118,6 +118,53 @@ fn the_suite_runs_on_a_machine_of_somebody_elses_and_its_files_go() {
 }
 
 #[test]
+fn tests_are_split_over_machines_of_somebody_elses() {
+    let place = Place::new();
+    let (login, host) = (key(&place, "login"), key(&place, "host"));
+    let foreign = [Foreign::start(&login, &host), Foreign::start(&login, &host)];
+    let known = foreign.iter().map(|foreign| format!("[127.0.0.1]:{} {}\n", foreign.port, public(&host)));
+    let known: String = known.collect();
+    std::fs::create_dir_all(place.home.join(".ssh")).unwrap();
+    std::fs::write(place.home.join(".ssh/known_hosts"), known).unwrap();
+    let tests: Vec<String> = (0..8).map(|number| format!("test-slow-{number}.t")).collect();
+    let texts: Vec<(&str, &str)> = tests.iter().map(|name| (name.as_str(), "  $ sleep 1\n")).collect();
+    let checkout = mercurial::small(place.path(), &texts);
+    let targets = foreign.each_ref().map(Foreign::target);
+    let hosts = ["--host", &targets[0], "--host", &targets[1], "--identity", login.to_str().unwrap()];
+    let run = |further: &[&str]| {
+        let source = ["run-tests-linux", "--source", checkout.to_str().unwrap(), "--json"];
+        place.run(&[&hosts[..], &source[..], further, &READY_HG].concat())
+    };
+    let results = run(&[]).expect(0).json();
+    assert_eq!(results["counts"]["passed"], 8, "{results}");
+    let machines = results["machines"].as_array().unwrap();
+    assert!(
+        machines.len() == 2 && machines.iter().all(|used| !used["at_work"].as_array().unwrap().is_empty()),
+        "{results}"
+    );
+    // The cells of a matrix take them one after another.
+    let cells = run(&["--matrix", "filesystem=default,tmpfs"]).expect(0).json();
+    let (counts, machines) = (&cells["counts"], cells["machines"].as_array().unwrap().len());
+    assert_eq!((&counts["passed"], cells["cells"].as_array().unwrap().len(), machines), (&16.into(), 2, 4), "{cells}");
+    for foreign in &foreign {
+        assert_eq!(foreign.ours(), "");
+    }
+    run(&["--shards", "3"]).expect(2).tells(&["asks for 3 machines, and `--host` names 2 machines"]);
+    run(&["--shards", "host:2,local:1"]).expect(2).tells(&["not split beside others"]);
+    place.run(&["--host", &targets[0], "--host", &targets[0], "run-tests-linux"]).expect(2).tells(&["given twice"]);
+    place
+        .run(&["--host", &targets[0], "--host", &targets[1], "machine", "up"])
+        .expect(2)
+        .tells(&["works on one machine"]);
+    place.assert_certified(&place.latest());
+    place.assert_clean();
+    for foreign in foreign {
+        foreign.place.run(&["machine", "down", &foreign.id]).expect(0);
+        foreign.place.assert_clean();
+    }
+}
+
+#[test]
 fn runs_on_one_machine_take_turns() {
     let place = Place::new();
     let (login, host) = (key(&place, "login"), key(&place, "host"));

@@ -2,6 +2,7 @@
 
 mod attach;
 mod bad_input;
+mod chaos;
 mod confinement;
 mod declared;
 mod features;
@@ -13,6 +14,7 @@ mod interrupts;
 mod kills;
 mod live;
 mod machines;
+mod matrix;
 mod newest;
 mod outputs;
 mod packages;

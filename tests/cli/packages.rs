@@ -1,5 +1,8 @@
 //! Packages for Windows, built on the stand-in of a source that packages itself: what arrives, what is told of what does not.
 
+mod installed;
+mod sources;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +14,7 @@ use support::mercurial::{hg, packaged};
 use support::tool::Place;
 
 use super::standin::Standins;
+use installed::{install_package, install_program, read_package};
 
 /// How long a driver that was told to stop may take: it releases a machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -46,48 +50,9 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Installs the program on a machine, runs what it installed, and removes it.
-fn install_program(place: &Place, id: &str, program: &Path) {
-    let there = "C:/hgdev/setup.exe";
-    place.run(&["machine", "cp", program.to_str().unwrap(), &format!("{id}:{there}")]).expect(0);
-    place.exec(id, &[there, "/VERYSILENT", "/SUPPRESSMSGBOXES", "/DIR=C:\\hgdev\\installed"]).expect(0);
-    let version = place.exec(id, &["C:/hgdev/installed/hg.exe", "version", "--quiet"]).expect(0).text();
-    assert!(version.contains("7.2.4"), "{version}");
-    // The uninstaller ends before a second process of it has removed the folder; Python's own caches stay.
-    let remove = "import glob, subprocess, sys, time; folder = 'C:/hgdev/installed'
-code = subprocess.call([folder + '/unins000.exe', '/VERYSILENT', '/SUPPRESSMSGBOXES'])
-for _ in range(60):
-    left = [path for path in glob.glob(folder + '/**', recursive=True) if path.lower().endswith(('.exe', '.dll', '.py'))]
-    if not left: break
-    time.sleep(0.5)
-sys.exit(code or len(left))";
-    place.exec(id, &["python", "-c", remove]).expect(0);
-}
-
-/// Installs the package on a machine and removes it.
-fn install_package(place: &Place, id: &str, package: &Path) {
-    place.run(&["machine", "cp", package.to_str().unwrap(), &format!("{id}:C:/hgdev/setup.msi")]).expect(0);
-    for (verb, there) in [("/i", 0), ("/x", 1)] {
-        place.exec(id, &["msiexec", verb, "C:\\hgdev\\setup.msi", "/qn"]).expect(0);
-        let look = "import glob, sys; sys.exit(not glob.glob('C:/Program Files*/Mercurial/hg.exe'))";
-        place.exec(id, &["python", "-c", look]).expect(there);
-    }
-}
-
-/// What the package says of itself, read by another program.
-fn read_package(package: &Path) {
-    let package = package.to_str().unwrap();
-    let table = |name: &str| ask("msiinfo", &["export", package, name]);
-    let properties = table("Property");
-    assert!(properties.contains("ProductVersion\t7.2.4"), "{properties}");
-    assert!(properties.contains("ProductName\tMercurial"), "{properties}");
-    assert!(ask("msiinfo", &["suminfo", package]).contains("x64;1033"));
-    assert!(table("File").lines().any(|line| line.contains("hg.exe")), "no program in it");
-}
-
 #[test]
 fn a_matrix_goes_on_after_failures_and_what_arrives_is_whole_signed_and_listed() {
-    let Some(place) = Standins::new() else { return };
+    let Some(place) = Standins::beside(&["openssl", "osslsigncode", "msiinfo"]) else { return };
     let (source, dist) = (packaged(place.path()), place.path().join("dist"));
     // The release was a candidate before.
     hg(&source, &["tag", "--force", "--rev", "7.2.4", "7.2.4rc0"]);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use support::tool::Place;
 
 use self::browser::{Browser, VIEWS};
-use self::sample::{EARLIER, GREEN, MIXED, store};
+use self::sample::{EARLIER, GREEN, MATRIX, MATRIX_EARLIER, MIXED, store};
 
 /// The largest page that is promised for 1,000 tests.
 const LIMIT: u64 = 1_000_000;
@@ -18,6 +18,15 @@ fn place() -> Place {
     let place = Place::new();
     for suite in [&EARLIER, &MIXED, &GREEN] {
         store(&place, &suite.results());
+    }
+    place
+}
+
+/// The same with runs that have a matrix.
+fn place_with_cells() -> Place {
+    let place = place();
+    for matrix in [&MATRIX_EARLIER, &MATRIX] {
+        store(&place, &matrix.results());
     }
     place
 }
@@ -110,6 +119,62 @@ fn a_browser_is_told_to_show_the_page_or_its_lack_is_told() {
 }
 
 #[test]
+fn a_run_with_a_matrix_is_compared_cell_by_cell() {
+    let place = place_with_cells();
+    let read = |id: &str, against: &str| {
+        place.run(&["runs", "report", id, "--against", against]).expect(0);
+        std::fs::read_to_string(folder(&place, id).join("report.html")).unwrap()
+    };
+    let newly = |page: &str| {
+        let (_, rest) = page.split_once("Newly failing <span class=\"count\">").expect("something fails anew");
+        rest.split_once("</div>").unwrap().0.to_owned()
+    };
+    let with_cells = newly(&read(MATRIX.id, MATRIX_EARLIER.id));
+    assert!(with_cells.starts_with("3<"), "what fails in memory on the one distribution both had: {with_cells}");
+    assert!(with_cells.contains("<em>debian12/tmpfs</em>") && !with_cells.contains("debian13"), "{with_cells}");
+    // Each cell is compared with the only one of a run that has no matrix.
+    let with_plain = newly(&read(MATRIX.id, EARLIER.id));
+    assert!(with_plain.contains("<em>debian12/tmpfs</em>") && with_plain.contains("<em>debian13/tmpfs</em>"));
+    // The other way round one cell is compared, and named.
+    let page = read(EARLIER.id, MATRIX.id);
+    assert!(page.contains("Its cell <em>debian12/default</em> is compared"), "{page:.2000}");
+    assert!(page.contains("Newly failing <span class=\"count\">2<"), "two of those that the matrix had as well");
+}
+
+#[test]
+fn tests_of_a_run_with_a_matrix_are_shown_with_their_cells() {
+    let place = place_with_cells();
+    let tests = MATRIX.results().tests;
+    let failed = tests.iter().filter(|test| test.outcome.is_failure()).count();
+    let text = |further: &[&str]| place.run(&[&["runs", "show", MATRIX.id], further].concat()).expect(0).text();
+    let shown = text(&["--failed"]);
+    assert_eq!((shown.lines().count(), shown.lines().next().unwrap().contains("CELL")), (failed + 1, true), "{shown}");
+    let lines = |text: &str, part: &str| text.lines().filter(|line| line.contains(part)).count();
+    let of_one = text(&["--failed", "--cell", "debian13/tmpfs"]);
+    assert_eq!((lines(&of_one, "debian13/tmpfs"), lines(&of_one, "debian12")), (4, 0), "{of_one}");
+    let name = tests.iter().find(|test| test.outcome.is_failure()).unwrap().name.as_str();
+    assert_eq!(lines(&text(&[name]), &format!("{name} [debian1")), 4, "in each cell where it ran");
+    assert_eq!(lines(&text(&[name, "--cell", "debian12/tmpfs"]), &format!("{name} [")), 1);
+    assert_eq!(lines(&text(&["--cell", "debian12/tmpfs"]), "debian12/tmpfs"), 250, "all tests of one cell");
+    let refused = |run: &str, cell: &str, told: &str| {
+        place.run(&["runs", "show", run, "--failed", "--cell", cell]).expect(2).tells(&[told]);
+    };
+    refused(MATRIX.id, "debian12/tmpf", "Did you mean `debian12/tmpfs`?");
+    refused(GREEN.id, "tmpfs", "has no matrix");
+    place.run(&["runs", "show", MATRIX.id, name, "--cell", "ubuntu24.04/default"]).expect(2).tells(&["in its cell"]);
+    // Every cell has a line, and the one that could not begin says why.
+    let shown = text(&[]);
+    let row = |name: &str| shown.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+    assert!(row("debian12/tmpfs").contains("failed") && row("ubuntu24.04/default").contains("mirror"), "{shown}");
+    let listed = place.run(&["runs", "list"]).expect(0).text();
+    assert!(lines(&listed, "debian12, debian13") >= 1, "{listed}");
+    // What differs from cell to cell is not flaky: the flaky runs are those of the other samples.
+    let past = place.json(&["tests", "show", name, "--since", "3650d", "--json"]);
+    let of_cell = past.as_array().unwrap().iter().filter(|past| past["cell"] == "debian12/tmpfs");
+    assert_eq!(of_cell.count(), 2, "{past}");
+}
+
+#[test]
 fn results_of_older_builds_have_a_report() {
     let place = place();
     let path = folder(&place, MIXED.id).join("results.json");
@@ -131,14 +196,17 @@ fn results_of_older_builds_have_a_report() {
 #[test]
 fn a_report_is_read_by_everybody_at_every_width_by_day_and_by_night() {
     let Some(browser) = Browser::find() else { return };
-    let place = place();
+    let place = place_with_cells();
     place.run(&["runs", "report", MIXED.id, "--against", EARLIER.id]).expect(0);
+    place.run(&["runs", "report", MATRIX.id, "--against", MATRIX_EARLIER.id]).expect(0);
     place.run(&["runs", "report", GREEN.id]).expect(0);
     let page = |id| folder(&place, id).join("report.html");
-    let size = std::fs::metadata(page(MIXED.id)).unwrap().len();
-    assert!(size < LIMIT, "{size} bytes for {} tests", MIXED.tests);
+    for id in [MIXED.id, MATRIX.id] {
+        let size = std::fs::metadata(page(id)).unwrap().len();
+        assert!(size < LIMIT, "{size} bytes for {} tests", MIXED.tests);
+    }
     for view in VIEWS {
-        for id in [MIXED.id, GREEN.id] {
+        for id in [MIXED.id, MATRIX.id, GREEN.id] {
             let seen = browser.look(&page(id), view);
             assert_eq!(seen.violations, Vec::<String>::new(), "{id} {view:?}");
             assert!(seen.passes > 15, "{seen:?}");

@@ -1,5 +1,7 @@
 //! Tests of any project: each preset over a small project with every outcome, on a real machine.
 
+mod programs;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,7 +12,7 @@ const PACKAGES: &str = "#!/bin/bash
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
-apt-get -q install --yes --no-install-recommends bats nodejs python3-pytest
+apt-get -q install --yes --no-install-recommends bats nodejs python3-pytest python3-pytest-xdist
 rm -rf /var/lib/apt/lists/*
 ";
 
@@ -116,6 +118,34 @@ fn pytest_tells_every_outcome_and_a_process_that_dies_loses_what_it_did_not_run(
 }
 
 #[test]
+fn pytest_with_workers_below_its_root_names_tests_as_its_arguments_do() {
+    let place = place();
+    let project = place.path().join("deep");
+    std::fs::create_dir_all(project.join("below/tests")).unwrap();
+    std::fs::write(project.join("pyproject.toml"), "[tool.pytest.ini_options]\n").unwrap();
+    let goes_on =
+        "    while True:\n        try:\n            time.sleep(60)\n        except BaseException:\n            pass\n";
+    let tests = format!(
+        "import time\n\ndef test_one():\n    pass\n\ndef test_two():\n    pass\n\ndef test_goes_on():\n{goes_on}"
+    );
+    std::fs::write(project.join("below/tests/test_a.py"), tests).unwrap();
+    let declared = "preset = \"pytest\"\nworkdir = \"below\"\ntest-timeout = \"3s\"\n";
+    std::fs::write(project.join("tests.toml"), format!("{declared}flags = [\"-n\", \"2\"]\n")).unwrap();
+    let results = run(&place, &project, &["--json"]).expect(1).json();
+    let expected = ["test_goes_on timed_out", "test_one passed", "test_two passed"];
+    assert_eq!(outcomes(&results), expected.map(|test| format!("tests/test_a.py::{test}")), "{results}");
+    let some = run(&place, &project, &["tests/test_a.py::test_two", "--json"]).expect(0).json();
+    assert_eq!(outcomes(&some), ["tests/test_a.py::test_two passed"]);
+    // Without workers it is pytest itself that such a test ends.
+    std::fs::write(project.join("tests.toml"), declared).unwrap();
+    let results = run(&place, &project, &["--json"]).expect(4).json();
+    let of = test(&results, "tests/test_a.py::test_goes_on");
+    assert_eq!(of["outcome"], "timed_out", "{results}");
+    assert_eq!(of["reason"], "timed out after 3 s and went on, which ended pytest");
+    place.assert_clean();
+}
+
+#[test]
 fn prove_tells_every_outcome_of_a_file() {
     let place = place();
     let project = project(&place, "prove");
@@ -153,6 +183,8 @@ fn bats_tells_every_outcome_and_names_a_test_by_its_file() {
     let project = project(&place, "bats");
     let results = run(&place, &project, &["--json"]).expect(1).json();
     let expected = [
+        "hooks.bats: goes on passed",
+        "hooks.bats: greets $WHO passed",
         "other.bats: skips passed",
         "outcomes.bats: adds \"two\" numbers passed",
         "outcomes.bats: comes last passed",
@@ -163,11 +195,16 @@ fn bats_tells_every_outcome_and_names_a_test_by_its_file() {
     ];
     assert_eq!(outcomes(&results), expected);
     assert!(
-        test(&results, expected[4].trim_end_matches(" failed"))["detail"].as_str().unwrap().contains("some output")
+        test(&results, expected[6].trim_end_matches(" failed"))["detail"].as_str().unwrap().contains("some output")
     );
-    let named = ["outcomes.bats: fails (in a | way)", "other.bats: skips", "outcomes.bats: adds \"two\" numbers"];
+    let named = [
+        "outcomes.bats: fails (in a | way)",
+        "hooks.bats: greets $WHO",
+        "other.bats: skips",
+        "outcomes.bats: adds \"two\" numbers",
+    ];
     let some = run(&place, &project, &[&named[..], &["--json"]].concat()).expect(1).json();
-    assert_eq!(outcomes(&some).len(), 3, "{some}");
+    assert_eq!(outcomes(&some).len(), 4, "{some}");
     // The process of a test dies, which bats leaves out of its results; then with that which runs the tests of the file.
     let lost = |who: &str, config: &str| {
         std::fs::write(project.join("tests.toml"), format!("{config}env = {{ CRASH = \"{who}\" }}\n")).unwrap();
@@ -179,6 +216,19 @@ fn bats_tells_every_outcome_and_names_a_test_by_its_file() {
     let config = std::fs::read_to_string(project.join("tests.toml")).unwrap();
     assert_eq!(lost("test", &config), ["outcomes.bats: crashes"]);
     assert_eq!(lost("runner", &config), ["outcomes.bats: comes last", "outcomes.bats: crashes"]);
+    // What is done once for a file fails before its tests, or behind them.
+    let hook = |name: &str, code| {
+        std::fs::write(project.join("tests.toml"), format!("{config}env = {{ HOOK = \"{name}\" }}\n")).unwrap();
+        run(&place, &project, &["hooks.bats: goes on", "hooks.bats: greets $WHO", "--json"]).expect(code).json()
+    };
+    let results = hook("setup", 1);
+    assert_eq!(outcomes(&results), ["hooks.bats: goes on failed", "hooks.bats: greets $WHO failed"]);
+    let failed = test(&results, "hooks.bats: goes on");
+    assert_eq!(failed["reason"], "setup_file failed");
+    assert!(failed["detail"].as_str().unwrap().contains("no server"), "{results}");
+    let results = hook("teardown", 4);
+    let gap = results["gap"].as_str().unwrap();
+    assert!(gap.contains("a failure of no test (teardown_file of hooks.bats failed)"), "{gap}");
     place.assert_clean();
 }
 
@@ -239,9 +289,22 @@ fn go_and_ctest_tell_every_outcome() {
 
     let ctest = project(&place, "ctest");
     let results = run(&place, &ctest, &["--json"]).expect(1).json();
-    let expected =
-        ["crashes failed", "fails failed", "hangs failed", "passes [1] passed", "skips skipped", "sub.other passed"];
+    let expected = [
+        "crashes failed",
+        "fails failed",
+        "hangs failed",
+        "needs passed",
+        "off skipped",
+        "passes [1] passed",
+        "skips skipped",
+        "starts passed",
+        "sub.other passed",
+    ];
     assert_eq!(outcomes(&results), expected, "{results}");
+    assert_eq!(test(&results, "off")["reason"], "disabled");
+    // What sets up a fixture runs with the test that needs it, and has a result where it was asked for.
+    let fixture = run(&place, &ctest, &["needs", "--json"]).expect(0).json();
+    assert_eq!(outcomes(&fixture), ["needs passed"]);
     let some = run(&place, &ctest, &["passes [1]", "sub.other", "--json"]).expect(0).json();
     assert_eq!(outcomes(&some), ["passes [1] passed", "sub.other passed"]);
     // The process of ctest dies half-way: it writes its report at the end alone.
@@ -263,6 +326,7 @@ fn cargo_nextest_tells_every_outcome() {
     std::fs::copy(program, project.join("cargo-nextest")).unwrap();
     let results = run(&place, &project, &["--json"]).expect(1).json();
     let expected = [
+        "sums::idle$sleeps skipped",
         "sums::other$crashes failed",
         "sums::other$hangs timed_out",
         "sums::other$passes passed",
@@ -275,6 +339,10 @@ fn cargo_nextest_tells_every_outcome() {
     let named = ["sums::sums$tests::passes", "sums::other$passes"];
     let some = run(&place, &project, &[&named[..], &["--json"]].concat()).expect(0).json();
     assert_eq!(outcomes(&some), ["sums::other$passes passed", "sums::sums$tests::passes passed"]);
+    let ignored = ["sums::sums$tests::skips", "sums::idle$sleeps", "sums::other$passes"];
+    let some = run(&place, &project, &[&ignored[..], &["--json"]].concat()).expect(0).json();
+    let expected = ["sums::idle$sleeps skipped", "sums::other$passes passed", "sums::sums$tests::skips skipped"];
+    assert_eq!(outcomes(&some), expected);
     // The process of nextest dies half-way: it is the one whose child the test is.
     change(&project, "tests/other.rs", "std::process::abort();", "kill_parent();");
     let kill = "\nfn kill_parent() {\n    let parent = std::os::unix::process::parent_id().to_string();\n    \

@@ -299,12 +299,49 @@ fn what_cannot_be_split_is_refused_before_anything_is_made() {
     refused(&["--shards", "0"], "--shards");
     refused(&["--order", "shortest"], "random:SEED");
     refused(&["--fail-fast", "--max-failures", "2"], "cannot be used with");
-    refused(&["--provider", "host", "--host", "me@127.0.0.1", "--shards", "2"], "--shards");
+    refused(&["--provider", "host", "--host", "me@127.0.0.1", "--shards", "2"], "`--host` names 1 machine");
+    refused(&["--shards", "local:1,moon:2"], "`moon` is not a provider");
+    refused(&["--shards", "local:1,local:2"], "stands twice");
     assert!(split.place.json(&["runs", "list", "--json"]).as_array().unwrap().is_empty());
     split
         .place
         .run(&split.words(&["--shards", "8"], &["test-ok.t".to_owned()]))
         .expect(0)
         .tells(&["PASSED  1 of 1 test"]);
+    split.place.assert_clean();
+}
+
+#[test]
+fn a_source_that_the_runner_cannot_build_is_told_as_that_and_no_test_is_lost() {
+    let split = Split::over(&[("test-a.t", "  $ true\n"), ("test-b.t", "  $ true\n"), ("test-c.t", "  $ true\n")]);
+    let source = ["run-tests-linux", "--source", split.checkout.to_str().unwrap(), "--shards", "2", "--json"];
+    let done = split.place.run(&source).expect(3).tells(&["NOT RUN  3 tests", "The last lines of the build"]);
+    let results = done.json();
+    assert_eq!((&results["counts"]["not_run"], &results["counts"]["lost"]), (&3.into(), &0.into()), "{results}");
+    split.place.assert_clean();
+}
+
+/// Takes all the room of its machine's volume, for good.
+const FILLS: &str = "  $ for size in 4G 2G 1G 512M 256M 128M 64M 32M 16M 8M 4M 2M 1M 256K 64K 16K 4K 4K 4K 4K; do \\
+  >   fallocate -l $size /hgwork/fill-$size-$$ 2>/dev/null; cat /dev/zero >>/hgwork/fill-rest 2>/dev/null; done; true
+";
+
+#[test]
+fn a_disk_that_is_full_on_one_machine_makes_no_lost_test_green() {
+    let (mut tests, names): (Vec<(&str, &str)>, Vec<String>) =
+        (vec![("test-fills.t", FILLS)], (0..8).map(|number| format!("test-slow-{number}.t")).collect());
+    tests.extend(names.iter().map(|name| (name.as_str(), "  $ sleep 1\n  $ echo said > written\n")));
+    let split = Split::over(&tests);
+    let done = split.run(&["--shards", "2", "--filesystem", "ext4", "--json"]);
+    // The tests that could not write failed, or were lost with the report that could not be written: both say why.
+    assert!([1, 4].contains(&done.code()), "{}", done.stderr);
+    let results = done.tells(&["Nothing is left behind"]).json();
+    let of = |test: &Value| test["outcome"].as_str().unwrap().to_owned();
+    let tests = results["tests"].as_array().unwrap();
+    let bad: Vec<&Value> = tests.iter().filter(|test| of(test) != "passed").collect();
+    assert_eq!((tests.len(), bad.is_empty()), (9, false), "{results}");
+    let told =
+        |test: &&Value| test["reason"].as_str().is_some_and(|why| why.contains("No space left") || of(test) == "lost");
+    assert!(bad.iter().all(told), "{bad:?}");
     split.place.assert_clean();
 }

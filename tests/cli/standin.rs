@@ -1,17 +1,19 @@
 //! The stand-in for Windows machines: its commands, files and tests are those of Windows, and nothing of Wine stays.
 
 mod deaths;
+pub(super) mod foreign;
 mod index;
 mod pushes;
+mod results;
 
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::MutexGuard;
 
 use serde_json::Value;
-use support::leftovers;
 use support::mercurial::{hg, small_of, unpacked};
 use support::tool::{Place, skip};
+use support::{bits, leftovers};
 
 use super::alone;
 
@@ -24,21 +26,19 @@ pub(super) struct Standins {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// Why a computer with these processors has no stand-ins.
-fn missing(arch: &str) -> Option<String> {
-    let reason = || format!("a stand-in for Windows machines needs a computer with x86-64, and this one has {arch}");
-    (arch != "x86_64").then(reason)
-}
-
 impl Standins {
     /// None, said as a skipped test, where there can be no stand-ins.
     pub(super) fn new() -> Option<Self> {
-        if let Some(reason) = missing(std::env::consts::ARCH) {
-            skip(&reason);
+        Self::beside(&[])
+    }
+
+    /// The same where a test needs these programs of this computer as well.
+    pub(super) fn beside(programs: &[&str]) -> Option<Self> {
+        if let Some(program) = programs.iter().find(|program| !bits::has_program(program)) {
+            skip(&format!("there is no `{program}` on this computer"));
             return None;
         }
-        let place = Place::standin();
-        Some(Self { place, _alone: alone() })
+        Some(Self { place: Place::standin()?, _alone: alone() })
     }
 }
 
@@ -60,9 +60,12 @@ impl Drop for Standins {
 }
 
 #[test]
-fn other_processors_are_a_reason_to_skip() {
-    assert_eq!(missing("x86_64"), None);
-    assert!(missing("aarch64").unwrap().contains("x86-64, and this one has aarch64"));
+fn other_computers_are_a_reason_to_skip() {
+    assert_eq!(bits::reason("x86_64", || true), None);
+    assert!(bits::reason("aarch64", || true).unwrap().contains("x86-64, and this one has aarch64"));
+    assert!(bits::reason("x86_64", || false).unwrap().contains("32 bits (i386)"));
+    assert!(!bits::runs(b"\x7fELF no program"), "it would run anything");
+    assert!(bits::has_program("sh") && !bits::has_program("no-such-program"));
 }
 
 /// A checkout with Mercurial's runner and `tests`: names and texts.

@@ -46,12 +46,6 @@ async fn the_dummy_keeps_the_contract() {
     assert!(connection.start(&Command::new("unheard-of")).await.is_err());
 }
 
-#[test]
-fn a_connection_without_trees_says_what_it_carries() {
-    let error = Dummy::new().trees().err().unwrap();
-    assert!(error.to_string().contains("whole files and folders only"), "{error}");
-}
-
 #[tokio::test]
 async fn many_commands_run_side_by_side() {
     let sshd = Sshd::start();

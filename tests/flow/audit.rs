@@ -225,7 +225,7 @@ fn what_a_living_run_released_during_the_look_is_no_stranger() {
 
 #[tokio::test]
 async fn a_row_of_a_host_that_was_never_confirmed_needs_no_login_to_close() {
-    let provider = HostProvider::new(None);
+    let provider = HostProvider::new(Vec::new());
     let planned = Resource { state: ResourceState::Planned, ..row(ResourceKind::RemoteFiles) };
     assert_eq!(provider.release(&planned).await.unwrap(), Fate::Gone);
     assert!(matches!(provider.release(&row(ResourceKind::RemoteFiles)).await.unwrap(), Fate::Remains(_)));

@@ -49,7 +49,7 @@ impl Sites for Two<'_> {
         match kind {
             ProviderKind::Dummy => Ok(self.0.site.clone()),
             ProviderKind::Host => {
-                let provider = Arc::new(HostProvider::new(None));
+                let provider = Arc::new(HostProvider::new(Vec::new()));
                 Ok(Site { provider, connector, images: self.images(kind), grace: GRACE })
             }
             _ => Err(Fault::outside("no credentials")),

@@ -26,7 +26,7 @@ fn theatre() -> Theatre {
         image: "somebody else's machine".into(),
         ..support::machine::of(ProviderKind::Host, theatre.run.id.clone(), theatre.run.now())
     };
-    theatre.site.provider = Arc::new(HostProvider::new(Some(machine)));
+    theatre.site.provider = Arc::new(HostProvider::new(vec![machine]));
     theatre.remote.answer(|command| {
         let says = command.args.last().filter(|last| last.starts_with("hg-automation: "))?;
         Some(Reply::ok().stdout(format!("Welcome!\n{says}\n")))

@@ -1,5 +1,6 @@
 //! A machine for as long as a piece of work takes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use connection::dummy::provider::ProviderCall;
@@ -7,10 +8,11 @@ use flow::lease::{self as leases, Completion, Lease, LeaseEnd};
 use flow::release::{ReleaseScope, release};
 use flow::run::saturating_add;
 use model::base::id::ResourceId;
-use model::connection::ConnectionError;
+use model::connection::{Connection, ConnectionError, Connector};
 use model::fault::{Fault, FaultKind, Leftovers};
 use model::journal::{MachineJournal, ResourceFilter, ResourceJournal};
-use model::machine::{Platform, ProviderKind};
+use model::machine::{Machine, Platform, ProviderKind};
+use model::provider::{MachineRequest, Provider};
 use model::resource::{PlannedResource, Resource, ResourceKind, ResourceState};
 
 use super::{GRACE, Theatre, begin, with_machine};
@@ -205,6 +207,41 @@ async fn a_machine_that_does_not_answer_shows_its_last_words() {
     assert!(hint.starts_with("Name the right user and key"), "the hint of the connection stays: {hint}");
     assert!(hint.contains("The machine's own last words:\ndummy console of hg-"), "{hint}");
     theatre.assert_clean().await;
+}
+
+/// A connector to machines that never answer, for which it is told how long to try.
+struct Tried(std::sync::Mutex<Vec<Duration>>);
+
+#[async_trait::async_trait]
+impl Connector for Tried {
+    async fn connect(
+        &self,
+        _: &Machine,
+        _: &str,
+        limit: Duration,
+        _: bool,
+    ) -> Result<Box<dyn Connection>, ConnectionError> {
+        self.0.lock().unwrap().push(limit);
+        Err(ConnectionError::Lost { address: "dummy".into(), reason: "nobody there".into() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_is_not_waited_for_longer_than_it_lives() {
+    let boot = Theatre::new().dummy.boot_limit(Platform::Linux);
+    assert!(boot > Duration::from_secs(50), "{boot:?}");
+    for (ttl, tried) in [(3600, boot), (60, Duration::from_secs(45)), (20, Duration::from_secs(30))] {
+        let mut theatre = Theatre::new();
+        let connector = Arc::new(Tried(std::sync::Mutex::default()));
+        theatre.site.connector = connector.clone();
+        let request = theatre.request();
+        let request = MachineRequest { expires_at: saturating_add(request.now, Duration::from_secs(ttl)), ..request };
+        let ended = with_machine(&theatre.run, &theatre.site, &request, None, async |_, _| Ok(())).await;
+        let fault = ended.result.unwrap_err();
+        assert!(fault.hint.is_some_and(|hint| hint.contains("last words")), "its console is still there");
+        assert_eq!(connector.0.lock().unwrap().as_slice(), [tried], "{ttl}");
+        theatre.assert_clean().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,9 @@ mod fleet;
 mod host;
 mod lease;
 mod order;
+mod packages;
 mod push;
+mod shards;
 mod sync;
 mod testing;
 

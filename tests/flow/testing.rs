@@ -36,7 +36,7 @@ use super::builds::Kept as Builds;
 const EVENTS: &str = "/hgwork/results/events.jsonl";
 
 /// What the runner writes when it came to its end.
-const END: &str = "{\"event\": \"end\"}\n";
+pub(crate) const END: &str = "{\"event\": \"end\"}\n";
 
 pub(crate) fn tests_of(names: &[&str]) -> LinuxTests {
     let ssh = SshProgram { program: "/bin/automation".into(), args: vec![] };
@@ -80,7 +80,7 @@ impl Script {
     }
 }
 
-fn finished(test: &str, outcome: &str) -> String {
+pub(crate) fn finished(test: &str, outcome: &str) -> String {
     format!(
         "{{\"event\": \"start\", \"test\": \"{test}\"}}\n{{\"event\": \"finish\", \"test\": \"{test}\", \"outcome\": \"{outcome}\", \"seconds\": 1.5, \"reason\": null}}\n"
     )
@@ -92,15 +92,17 @@ fn all_passed() -> String {
 }
 
 /// Prints what a machine has of the report from where it is asked to begin, as its shell would.
-fn pieces(remote: &Remote) {
+pub(crate) fn pieces(remote: &Remote, report: &'static str) {
     let machine = remote.clone();
     remote.answer(move |command| {
-        let ["-c", _, "sh", "piece", EVENTS, from, cap] =
-            command.args.iter().map(String::as_str).collect::<Vec<_>>()[..]
+        let ["-c", _, "sh", "piece", path, from, cap] = command.args.iter().map(String::as_str).collect::<Vec<_>>()[..]
         else {
             return None;
         };
-        let bytes = machine.file(EVENTS).map(|(bytes, _)| bytes).unwrap_or_default();
+        if path != report {
+            return None;
+        }
+        let bytes = machine.file(report).map(|(bytes, _)| bytes).unwrap_or_default();
         let from: usize = from.parse().unwrap();
         let rest = bytes.get(from - 1..).unwrap_or_default();
         Some(Reply::ok().stdout(&rest[..rest.len().min(cap.parse().unwrap())]))
@@ -155,7 +157,7 @@ impl Stagehand {
         theatre
             .remote
             .answer(move |command| command.args.get(3).is_some_and(|verb| verb == "follow").then(|| follow.clone()));
-        pieces(&theatre.remote);
+        pieces(&theatre.remote, EVENTS);
         theatre.tasks.answer(move |command| script.reply(command));
         let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
         Self { theatre, machine, output: Kept::default(), kept: Mutex::default() }
@@ -254,7 +256,7 @@ async fn a_second_connection_fetches_what_the_first_did_not_see() {
     let script = Script { run: Reply::ok().hang(), follow: Reply::ok().stdout(live).hang(), ..Script::of(0, "") };
     let mut hand = Stagehand::new(script).await;
     let second = Remote::new();
-    pieces(&second);
+    pieces(&second, EVENTS);
     second.add_file(EVENTS, format!("{}{}", finished("test-a.t", "passed"), finished("test-b.t", "failed")), 0o644);
     hand.theatre.site.connector = Arc::new(DummyConnector::new(second));
     let ran = hand.run_and_lose().await;
@@ -267,7 +269,7 @@ async fn a_fetched_report_that_says_less_than_was_followed_does_not_count() {
     let script = Script { run: Reply::ok().hang(), follow: Reply::ok().stdout(live).hang(), ..Script::of(0, "") };
     let mut hand = Stagehand::new(script).await;
     let second = Remote::new();
-    pieces(&second);
+    pieces(&second, EVENTS);
     second.add_file(EVENTS, "", 0o644);
     hand.theatre.site.connector = Arc::new(DummyConnector::new(second));
     assert_eq!(outcomes(&hand.run_and_lose().await), [Failed, Lost, Lost]);

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::time::Duration;
 
-use crate::tool::{Running, binary, clear, private};
+use crate::bits;
+use crate::tool::{Running, binary, clear, private, skip};
 
 /// How long one bake may take.
 const BAKE_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -100,10 +101,15 @@ pub fn of(distro: &str) {
     bake(&["--distro", distro]);
 }
 
-/// Bakes the stand-in for Windows machines where it is missing.
-pub fn standin() {
+/// Bakes the stand-in for Windows machines where it is missing; false, said as a skipped test, where there can be none.
+pub fn standin() -> bool {
     static BAKED: Once = Once::new();
+    if let Some(reason) = bits::missing_for_standins() {
+        skip(&reason);
+        return false;
+    }
     BAKED.call_once(|| bake(&["windows-standin"]));
+    true
 }
 
 /// The cache's folder, made where it is missing.

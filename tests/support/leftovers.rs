@@ -47,6 +47,8 @@ pub fn processes(state: &Path) -> Vec<(i32, String)> {
 /// Every process inside of a machine of the state directory: the first one of each, and whatever was started there, by whose way
 /// ever it outlived its parents. The machine's temporary folder is mounted for it, from below the state directory.
 pub fn inside(state: &Path) -> Vec<(i32, String)> {
+    // Mounts know no links that lead here.
+    let state = &std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
     let is_inside = |mounts: &str| {
         // The path of a mount within its file system, which is the path here, or the end of it.
         let roots = mounts.lines().filter_map(|line| line.split(' ').nth(3));

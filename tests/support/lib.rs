@@ -8,6 +8,7 @@
     reason = "helpers of tests are tests too"
 )]
 
+pub mod bits;
 pub mod child;
 pub mod commands;
 pub mod contract;

@@ -3,8 +3,11 @@
 //! What is not Windows' own is tested with this computer's Python behind a real OpenSSH server, `portable`; the rest under wine with
 //! the Python for Windows, `wine`.
 
+mod agent;
 mod embed;
+mod packages;
 mod portable;
+mod supervise;
 mod wine;
 
 use model::connection::Connection;

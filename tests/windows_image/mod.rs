@@ -294,3 +294,13 @@ fn every_file_of_a_step_is_there_and_every_file_is_of_a_step() {
         }
     }
 }
+
+#[test]
+fn the_runner_looks_for_a_shell_where_the_image_puts_it() {
+    let line = |file: &str| {
+        let text = std::fs::read_to_string(support::root().join(file)).unwrap();
+        let line = text.lines().find(|line| line.starts_with("SHELL = ")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{file} names none")).replace("hgdev.HGDEV", "places.HGDEV")
+    };
+    assert_eq!(line("remote/mercurial/windows/run_tests.py"), line("images/windows-dev/40-tools.py"));
+}

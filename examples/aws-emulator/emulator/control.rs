@@ -6,6 +6,9 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use tokio::sync::watch;
+
 use super::call::Call;
 use super::http::Response;
 use super::lines::Lines;
@@ -120,12 +123,16 @@ struct ControlState {
     conditions: Conditions,
 }
 
+/// When spot instances of which notice was given end, by their ids.
+type SpotEnds = BTreeMap<String, (Instant, Timestamp)>;
+
 /// Orders and log, which the proxy and the tests share.
 #[derive(Debug, Default)]
 pub struct Control {
     state: Mutex<ControlState>,
     /// Faults of the lines to instances.
     pub lines: Lines,
+    interruptions: watch::Sender<SpotEnds>,
 }
 
 /// The decision of what the proxy does with a call.
@@ -179,6 +186,33 @@ impl Control {
     /// `("Placement.AvailabilityZone", "us-west-2a")`.
     pub fn fail_where(&self, name: &str, only: (&str, &str), code: &str, message: &str) {
         self.order(name, Some(only), refusal(code, message), None);
+    }
+
+    /// Takes a spot instance back: it can see the notice at once, and ends `after` that; AWS gives two minutes.
+    pub fn interrupt(&self, instance: &str, after: Duration) {
+        let end = (Instant::now() + after, Timestamp::now() + after);
+        self.interruptions.send_modify(|ends| {
+            ends.insert(instance.to_owned(), end);
+        });
+    }
+
+    /// The notice as an instance sees it, where it was given.
+    pub(crate) fn spot_notice(&self, instance: &str) -> Option<String> {
+        let (_, at) = self.interruptions.borrow().get(instance).copied()?;
+        Some(format!(r#"{{"action": "terminate", "time": "{at:.0}"}}"#))
+    }
+
+    /// Returns when a spot instance was taken back and its time is over; never for another.
+    pub(crate) async fn until_interrupted(&self, instance: &str) {
+        let mut ends = self.interruptions.subscribe();
+        let end = match ends.wait_for(|ends| ends.contains_key(instance)).await {
+            Ok(ends) => ends.get(instance).map(|(end, _)| *end),
+            Err(_) => None,
+        };
+        match end {
+            Some(end) => tokio::time::sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Removes all orders.

@@ -11,6 +11,7 @@ mod http;
 pub mod lambda;
 pub mod lines;
 mod machines;
+mod metadata;
 pub mod moto;
 mod pricing;
 mod proxy;
@@ -149,11 +150,14 @@ async fn serve(
         Fault::outside(format!("cannot write in `{}`", options.folder.display())).because(error)
     };
     std::fs::create_dir_all(&options.folder).map_err(unwritable)?;
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let listener = listener.map_err(|error| Fault::outside("cannot listen on loopback").because(error))?;
+    let address = listener.local_addr().map_err(|error| Fault::outside("cannot find out the port").because(error))?;
     let (ended, mut endings) = tokio::sync::mpsc::unbounded_channel();
     let machines = match options.machines {
         true => {
             let control = Arc::clone(&control);
-            Some(Arc::new(Machines::new(&options.folder, &options.bases, &options.executable, control, ended)?))
+            Some(Arc::new(Machines::new(options, address, control, ended)?))
         }
         false => None,
     };
@@ -170,9 +174,6 @@ async fn serve(
         let moto = own.insert(moto::Moto::start(&amis, &options.folder.join("moto.log"))?);
         (moto.address, call::ACCOUNT.to_owned())
     };
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-    let listener = listener.map_err(|error| Fault::outside("cannot listen on loopback").because(error))?;
-    let address = listener.local_addr().map_err(|error| Fault::outside("cannot find out the port").because(error))?;
     let proxy = Arc::new(proxy::Proxy::new(control, moto, account, machines.clone()));
     let serving = tokio::spawn(Arc::clone(&proxy).serve(listener));
     drop(ready.send(Ok(address)));

@@ -13,7 +13,7 @@ use super::control::Control;
 use super::ec2::Ec2;
 use super::http::{self, Request, Response};
 use super::machines::Machines;
-use super::{lambda, pricing, ssm};
+use super::{lambda, metadata, pricing, ssm};
 
 /// The proxy, which all connections share.
 pub(crate) struct Proxy {
@@ -64,6 +64,10 @@ impl Proxy {
                 let caller = self.control.conditions().caller.unwrap_or(caller);
                 http::write_response(&mut stream, &Response::new(200, "text/plain", format!("{caller}\n"))).await?;
                 continue;
+            }
+            if let Some(response) = metadata::answer(&request, &self.control) {
+                // Whoever asks on an instance reads to the end of the connection.
+                return http::write_response(&mut stream, &response).await;
             }
             match self.handle(&request).await {
                 Some(response) => http::write_response(&mut stream, &response).await?,

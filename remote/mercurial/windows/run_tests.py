@@ -13,7 +13,7 @@
 # Results land in C:/hgdev/results, or a folder below it with --part, which is emptied first: events.jsonl, as run_tests_events.py, which must lie beside this program,
 # describes it; report.json and xunit.xml, the runner's own reports; TEST.err, the output of each failed test.
 #
-# Tests that are scripts (.t) need a `sh` on the path, or in C:/MinGW/msys/1.0/bin. Where there is none they are not given to the
+# Tests that are scripts (.t) need a `sh` on the path, or in C:/hgdev/MinGW/msys/1.0/bin. Where there is none they are not given to the
 # runner: each is reported as skipped, with that reason.
 #
 # Exit code: that of run-tests.py (0 none failed, 1 some failed, 2 its arguments were wrong, or it cannot build here); 64 for wrong arguments of this program;
@@ -33,7 +33,7 @@ import places  # noqa: E402
 USAGE = "usage: run_tests.py (--list | --run) N [--take NODE | --part K] PYTHON -- ARGUMENT..."
 TESTS = places.SOURCE + "/tests"
 # The shell that Mercurial's own images for Windows have.
-SHELL = "C:/MinGW/msys/1.0/bin"
+SHELL = places.HGDEV + "/MinGW/msys/1.0/bin"
 NO_SHELL = "there is no `sh` on this machine"
 # What the runner listed for this run, and for which arguments.
 LISTED = places.HERE + "/listed.json"
@@ -74,7 +74,9 @@ def parse(args):
     if len(args) < 2 + count or args[1] != "--":
         raise wrong("expected an interpreter, -- and the names of tests")
     if not os.path.isfile(args[0]):
-        raise wrong("there is no interpreter %s" % args[0])
+        there = sorted(os.path.basename(folder) for folder in glob.glob(places.HGDEV + "/python3*-*"))
+        reason = "this machine has no %s; of Pythons it has in %s: %s"
+        raise places.Failure(reason % (args[0], places.HGDEV, ", ".join(there) or "none"), 64)
     return listing, count, node, results, args[0], args[2:]
 
 

@@ -222,7 +222,7 @@ pub async fn bake_all(
     args: BakeArgs,
 ) -> Result<i32, Fault> {
     let kind = context.default_provider()?;
-    args.cloud.refuse_unfit(kind)?;
+    args.cloud.refuse_unfit(&[kind])?;
     context.require_ssh()?;
     let hardware = args.cloud.bake_hardware();
     let session = Session::begin(context, command).await?;

@@ -119,16 +119,14 @@ impl MachineArgs {
         fault
     }
 
-    /// Refuses options that have no meaning for machines of this provider.
-    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        if kind == ProviderKind::Host {
-            let of_image = [
-                ("--distro", self.named_distro().is_some()),
-                ("--parameter", self.parameters.first_without_option().is_some()),
-            ];
-            refuse_options(&of_image, kind)?;
-        }
-        self.hardware.refuse_unfit(kind)
+    /// Refuses options that have no meaning for machines of these providers.
+    pub fn refuse_unfit(&self, kinds: &[ProviderKind]) -> Result<(), Fault> {
+        let of_image = [
+            ("--distro", self.named_distro().is_some()),
+            ("--parameter", self.parameters.first_without_option().is_some()),
+        ];
+        refuse_options(&of_image, kinds, |kind| kind != ProviderKind::Host)?;
+        self.hardware.refuse_unfit(kinds)
     }
 
     /// The order of a machine that boots the image of `plan`, or of one without an image; it lives for `ttl` at most.
@@ -152,29 +150,32 @@ impl HardwareArgs {
         }
     }
 
-    /// Refuses options that have no meaning for machines of this provider.
-    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        if !matches!(kind, ProviderKind::Local | ProviderKind::Dummy) {
-            let of_local = [
-                ("--network", self.network.is_some()),
-                ("--cpus", self.cpus.is_some()),
-                ("--memory", self.memory.is_some()),
-                ("--privileged-machine", self.privileged_machine),
-            ];
-            refuse_options(&of_local, kind)?;
-        }
-        self.spot.refuse_unfit(kind)?;
-        self.cloud.refuse_unfit(kind)
+    /// Refuses options that have no meaning for machines of these providers.
+    pub fn refuse_unfit(&self, kinds: &[ProviderKind]) -> Result<(), Fault> {
+        let of_local = [
+            ("--network", self.network.is_some()),
+            ("--cpus", self.cpus.is_some()),
+            ("--memory", self.memory.is_some()),
+            ("--privileged-machine", self.privileged_machine),
+        ];
+        refuse_options(&of_local, kinds, |kind| matches!(kind, ProviderKind::Local | ProviderKind::Dummy))?;
+        self.spot.refuse_unfit(kinds)?;
+        self.cloud.refuse_unfit(kinds)
     }
 
-    /// The order of a machine that boots the image of `plan`, or of one without an image; it lives for `ttl` at most.
+    /// The order of a machine of the context's provider that boots the image of `plan`, or of one without an image; it lives for `ttl` at
+    /// most. What only machines of others have is left out: the options may be for those of another provider beside it.
     pub fn order(&self, context: &Context, plan: Option<&ImagePlan>, user: &str, ttl: Duration) -> Order {
-        let order = Order {
-            hardware: Hardware { spot: self.spot.is_given(), ..self.cloud.hardware(context) },
-            network: self.network(context),
-            caps: Caps { cpus: self.cpus, memory: self.memory },
-            max_cost: self.cloud.max_cost(),
-            ..Order::new("somebody else's machine", user, ttl, context.grace())
+        let order = Order::new("somebody else's machine", user, ttl, context.grace());
+        let order = match context.provider() {
+            ProviderKind::Ec2 => Order {
+                hardware: Hardware { spot: self.spot.is_given(), ..self.cloud.hardware(context) },
+                max_cost: self.cloud.max_cost(),
+                ..order
+            },
+            ProviderKind::Local | ProviderKind::Host | ProviderKind::Dummy => {
+                Order { network: self.network(context), caps: Caps { cpus: self.cpus, memory: self.memory }, ..order }
+            }
         };
         match plan {
             Some(plan) => order.boot_from(plan, plan.layers.len()),

@@ -1,14 +1,17 @@
 //! The options of the commands that run Mercurial's own tests: which of them, and of which source.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use model::build::BuildOrigin;
 use model::event::TestsEvent;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
-use model::outcome::{Results, TestOutcome};
+use model::matrix::Point;
+use model::outcome::{Cell, Results, TestOutcome, TestResult};
 use project::mercurial;
 
+use crate::command::matrix_args::KnownAxis;
 use crate::command::runs::ended_results;
 use crate::compose::Context;
 
@@ -44,24 +47,66 @@ pub struct MercurialArgs {
 }
 
 /// An earlier run some of whose tests are run again.
-pub struct EarlierRun(Results);
+pub struct EarlierRun {
+    results: Results,
+    /// Which of its tests are run again.
+    wanted: fn(TestOutcome) -> bool,
+}
 
 impl EarlierRun {
     /// The distribution of its machines.
     pub fn distro(&self) -> Option<&str> {
-        self.0.subject.distro.as_deref()
+        self.results.subject.distro.as_deref()
     }
 
     /// The file system that its machines worked on.
     pub fn filesystem(&self) -> Option<Filesystem> {
-        self.0.subject.filesystem.as_deref()?.parse().ok()
+        self.results.subject.filesystem.as_deref()?.parse().ok()
+    }
+
+    /// The cells of its matrix that have such tests, each with them; none where it had no matrix. An axis is left out that the command does
+    /// not have, or that its option chooses now.
+    pub fn cells(&self, known: &[KnownAxis<'_>]) -> Option<Vec<(Point, Vec<String>)>> {
+        let is_open = |axis: &str| known.iter().any(|(name, chosen)| *name == axis && chosen.is_none());
+        let mut cells: Vec<(Point, Vec<String>)> = Vec::new();
+        for cell in self.results.cells.iter().filter(|_| self.results.has_matrix()) {
+            let name = cell.point.name();
+            let here = || self.results.tests.iter().filter(|test| test.cell == name);
+            let is_lost = never_began(cell) && (self.wanted)(TestOutcome::Lost);
+            let tests = match is_lost {
+                // What the other cells ran was to be run here as well.
+                true => names(self.results.tests.iter()),
+                false => names(here().filter(|test| (self.wanted)(test.outcome))),
+            };
+            let point = Point(cell.point.0.iter().filter(|at| is_open(&at.axis)).cloned().collect());
+            match cells.iter_mut().find(|(known, _)| *known == point) {
+                _ if tests.is_empty() && !is_lost => {}
+                Some((_, known)) => {
+                    let before: BTreeSet<String> = known.iter().cloned().collect();
+                    known.extend(tests.into_iter().filter(|test| !before.contains(test)));
+                }
+                None => cells.push((point, tests)),
+            }
+        }
+        self.results.has_matrix().then_some(cells)
     }
 
     /// What the user should know where another revision is checked out now.
     pub fn remark(&self, revision: Option<&str>) -> Option<TestsEvent> {
-        let (before, now) = (self.0.subject.revision.clone()?, revision?.to_owned());
-        (before != now).then(|| TestsEvent::OtherSource { run: self.0.id.clone(), before, now })
+        let (before, now) = (self.results.subject.revision.clone()?, revision?.to_owned());
+        (before != now).then(|| TestsEvent::OtherSource { run: self.results.id.clone(), before, now })
     }
+}
+
+/// Whether no test of a cell was fixed.
+fn never_began(cell: &Cell) -> bool {
+    cell.counts.total == 0
+}
+
+/// Each name once.
+fn names<'a>(tests: impl Iterator<Item = &'a TestResult>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    tests.filter(|test| seen.insert(&test.name)).map(|test| test.name.to_string()).collect()
 }
 
 impl MercurialArgs {
@@ -82,9 +127,9 @@ impl MercurialArgs {
             (None, None) => return Ok(None),
         };
         let results = ended_results(context, name)?;
-        let tests = results.tests.iter().filter(|test| wanted(test.outcome));
-        self.tests = tests.map(|test| test.name.to_string()).collect();
-        if self.tests.is_empty() {
+        self.tests = names(results.tests.iter().filter(|test| wanted(test.outcome)));
+        let lacks_cells = results.has_matrix() && wanted(TestOutcome::Lost) && results.cells.iter().any(never_began);
+        if self.tests.is_empty() && !lacks_cells {
             let show = context.to_type(&format!("runs show {}", results.id));
             return Err(Fault::usage(format!("no test of run `{}` {what}", results.id))
                 .hint(format!("`{show}` tells what its tests came to.")));
@@ -97,7 +142,20 @@ impl MercurialArgs {
             self.working_copy = results.subject.working_copy;
             self.image_source = results.built == Some(BuildOrigin::Image);
         }
-        Ok(Some(EarlierRun(results)))
+        Ok(Some(EarlierRun { results, wanted }))
+    }
+
+    /// The tests of each cell: those of the earlier run where it had cells and no other matrix is asked for, else the tests at each of the
+    /// `points`.
+    pub fn wanted(
+        &self,
+        points: Vec<Point>,
+        earlier: Option<&EarlierRun>,
+        known: &[KnownAxis<'_>],
+        has_matrix: bool,
+    ) -> Vec<(Point, Vec<String>)> {
+        let again = earlier.filter(|_| !has_matrix).and_then(|earlier| earlier.cells(known));
+        again.unwrap_or_else(|| points.into_iter().map(|point| (point, self.tests.clone())).collect())
     }
 
     /// The source that the user asked for.

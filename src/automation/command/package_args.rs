@@ -109,13 +109,13 @@ fn is_local(text: &str) -> bool {
 
 impl PackageArgs {
     fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        self.hardware.refuse_unfit(kind)?;
-        self.image.refuse_unfit(kind)?;
+        self.hardware.refuse_unfit(&[kind])?;
+        self.image.refuse_unfit(&[kind])?;
         if kind == ProviderKind::Host && self.shards > 1 {
             let message = "`--shards` needs machines that are made, and a machine of somebody else's is one";
             return Err(Fault::usage(message).hint("Leave it out."));
         }
-        refuse_wait(self.wait.is_some(), kind)
+        refuse_wait(self.wait.is_some(), &[kind])
     }
 
     fn source_choice(&self) -> SourceChoice<'_> {

@@ -89,6 +89,16 @@ impl<const USUAL: bool> ParameterArgs<USUAL> {
         self.typed.keys().map(String::as_str).find(|name| !options().any(|(parameter, _)| parameter.name == **name))
     }
 
+    /// Whether the user typed a value of this parameter.
+    pub fn has(&self, name: &str) -> bool {
+        self.typed.contains_key(name)
+    }
+
+    /// Chooses a value as if the user had typed it.
+    pub fn choose(&mut self, name: &str, value: &str) {
+        self.typed.insert(name.to_owned(), GivenValue { value: value.to_owned(), origin: None });
+    }
+
     /// An image of a definition with these values.
     pub fn choice(&self, context: &Context, definition: &Definition, distro: &str) -> Result<ImageChoice, Fault> {
         self.choice_over(context, definition, distro, &BTreeMap::new())

@@ -103,6 +103,15 @@ pub fn write(path: &Path, report: &str, screen: &Screen) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Writes the report into a regular file that [`prepare`] emptied and nobody has filled; into anything else nothing.
+pub fn fill_empty(path: &Path, report: &str) {
+    let empty = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0);
+    if empty && ReportTarget::of(path) == Ok(ReportTarget::File) {
+        // What is to be written says why the command failed, and that is told in any case.
+        drop(std::fs::write(path, report));
+    }
+}
+
 /// Opens a pipe or a device without waiting for its other side.
 fn open(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -167,7 +176,11 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), b"");
         written(&link, "new").unwrap();
         assert!(link.is_symlink());
+        fill_empty(&link, "failed");
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        prepare("--junit", &link).unwrap();
+        fill_empty(&link, "failed");
+        assert_eq!(std::fs::read(&file).unwrap(), b"failed");
         for bad in [dir.path(), &dir.path().join("none/file")] {
             assert!(prepare("--junit", bad).unwrap_err().message.starts_with("cannot write `--junit /"));
         }

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::ProviderKind;
+use model::matrix::Point;
 use project::declared::{self, DeclaredTests, NetworkWord, Source, Surroundings};
 
 use crate::command::error::exit;
 use crate::command::machine_args::{MachineArgs, NetworkArg};
-use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
+use crate::command::matrix_args::in_cell;
+use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
+use crate::command::test_run::run_tests;
 use crate::command::testing::DECLARED;
 use crate::compose::{Context, current_folder};
 
@@ -37,6 +40,10 @@ pub struct Args {
     #[command(flatten)]
     testing: TestArgs,
 }
+
+/// The axes of `--matrix`.
+const DISTRO: &str = "distro";
+const IMAGE: &str = "image";
 
 /// The definition of the image where nothing is said.
 const USUAL_IMAGE: &str = "linux-dev";
@@ -74,37 +81,58 @@ async fn run_declared(context: Context, mut args: Args, config: &Path) -> Result
     }
     args.testing.artifacts.add(around.artifacts.clone());
     args.testing.timeout = args.testing.timeout.or(declaration.limit);
-    let kind = context.default_provider()?;
-    args.machine.refuse_unfit(kind)?;
-    args.testing.refuse_unfit(kind)?;
+    let groups = args.testing.groups(&context)?;
+    let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
+    let points = args.testing.points(&[(DISTRO, args.machine.named_distro().map(|_| "--distro")), (IMAGE, None)])?;
+    let is_host = kinds.contains(&ProviderKind::Host);
+    if is_host && points.iter().any(|point| point.name().is_some()) {
+        return Err(
+            Fault::usage("a machine that somebody else made has the image that it has").hint("Leave `--matrix` out.")
+        );
+    }
+    args.machine.refuse_unfit(&kinds)?;
+    args.testing.refuse_unfit(&kinds)?;
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     context.require_ssh()?;
-    context.require_platform(kind, DeclaredTests::PLATFORM)?;
-    let ttl = args.testing.lifetime(kind)?;
-    let plan = match kind {
-        ProviderKind::Host => None,
-        _ => Some(plan(&context, &args.machine, &around)?),
-    };
+    for kind in &kinds {
+        context.require_platform(*kind, DeclaredTests::PLATFORM)?;
+    }
     let source = find_source(&args, &around).await?;
     let tests = std::mem::take(&mut args.tests);
-    let runner = DeclaredTests { declaration, tests, source: Some(source), patience: args.testing.patience() };
-    let order = args.machine.order(&context, plan.as_ref(), "hg", ttl);
-    let resolved = ResolvedTests {
-        command: DECLARED,
-        runner: &runner,
-        plan: plan.as_ref(),
-        order: &order,
-        clauses: &[],
-        remarks: Vec::new(),
-    };
+    let mut cells = Vec::new();
+    for point in points {
+        let group = |(kind, machines): &(ProviderKind, usize)| {
+            let context = &context.on(*kind);
+            let plan = match kind {
+                ProviderKind::Host => None,
+                _ => Some(plan(context, &args.machine, &around, &point)?),
+            };
+            let ttl = args.testing.lifetime(*kind)?;
+            let order = args.machine.order(context, plan.as_ref(), "hg", ttl);
+            Ok(ResolvedGroup { kind: *kind, machines: *machines, plan, order })
+        };
+        let groups = groups.iter().map(group).collect::<Result<_, Fault>>()?;
+        let (declaration, tests, source) = (declaration.clone(), tests.clone(), Some(source.clone()));
+        let runner = DeclaredTests { declaration, tests, source, patience: args.testing.patience() };
+        cells.push(ResolvedCell { point, runner: Box::new(runner), groups });
+    }
+    let resolved = ResolvedTests { command: DECLARED, cells, clauses: &[], remarks: Vec::new() };
     run_tests(context, &args.testing, resolved).await
 }
 
-/// The image that the file and the options name.
-fn plan(context: &Context, machine: &MachineArgs, around: &Surroundings) -> Result<ImagePlan, Fault> {
-    let definition = context.definition(around.image.as_deref().unwrap_or(USUAL_IMAGE))?;
-    let choice = machine.declared_choice(context, &definition, around.distro.as_deref(), &around.values)?;
-    definition.plan(&choice)
+/// The image that the file and the options name, at this point of the matrix.
+fn plan(context: &Context, machine: &MachineArgs, around: &Surroundings, point: &Point) -> Result<ImagePlan, Fault> {
+    let mut machine = machine.clone();
+    if let Some(distro) = point.get(DISTRO) {
+        machine.prefer_distro(distro);
+    }
+    let image = point.get(IMAGE).or(around.image.as_deref()).unwrap_or(USUAL_IMAGE);
+    let plan = || {
+        let definition = context.definition(image)?;
+        let choice = machine.declared_choice(context, &definition, around.distro.as_deref(), &around.values)?;
+        definition.plan(&choice)
+    };
+    plan().map_err(|fault| in_cell(point, fault))
 }
 
 /// The folder to test: the option's, the file's, or the current one.

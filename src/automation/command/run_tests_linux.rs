@@ -2,16 +2,20 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use flow::order::Order;
+use model::event::TestsEvent;
 use model::fault::Fault;
-use model::filesystem::Filesystem;
+use model::filesystem::{Filesystem, NoFilesystem};
 use model::image::ImagePlan;
 use model::machine::ProviderKind;
-use project::mercurial;
+use model::matrix::Point;
+use project::mercurial::{self, Checkout};
 
 use crate::command::distro;
 use crate::command::machine_args::MachineArgs;
+use crate::command::matrix_args::{KnownAxis, in_cell};
 use crate::command::mercurial_args::{EarlierRun, MercurialArgs};
-use crate::command::test_args::{ResolvedTests, TestArgs, run_tests};
+use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
+use crate::command::test_run::run_tests;
 use crate::command::testing::ON_LINUX;
 use crate::compose::{Context, current_folder};
 
@@ -39,66 +43,145 @@ fn filesystems() -> impl TypedValueParser<Value = Filesystem> {
     PossibleValuesParser::new(Filesystem::ALL.map(named)).try_map(|name: String| name.parse::<Filesystem>())
 }
 
+/// The axes of `--matrix`.
+const DISTRO: &str = "distro";
+const FILESYSTEM: &str = "filesystem";
+const PYTHON: &str = "python";
+
+/// The parameter of the image that an axis stands for.
+const PYTHON_PARAMETER: &str = "python-version";
+
 /// Runs the tests.
 pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
-    let kind = context.default_provider()?;
+    let groups = args.testing.groups(&context)?;
+    let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
+    let points = args.testing.points(&args.axes())?;
     let earlier = args.mercurial.take_earlier(&context)?;
-    if let Some(distro) = earlier.as_ref().and_then(EarlierRun::distro).filter(|_| kind != ProviderKind::Host) {
+    let wanted = args.mercurial.wanted(points, earlier.as_ref(), &args.axes(), args.testing.has_matrix());
+    let is_host = kinds.contains(&ProviderKind::Host);
+    let has_axis = |axis| wanted.iter().any(|(point, _)| point.get(axis).is_some());
+    if let Some(distro) = earlier.as_ref().and_then(EarlierRun::distro).filter(|_| !is_host && !has_axis(DISTRO)) {
         args.machine.prefer_distro(distro);
     }
-    args.machine.refuse_unfit(kind)?;
+    args.machine.refuse_unfit(&kinds)?;
+    if is_host && has_axis(DISTRO) {
+        return Err(Fault::usage("a machine that somebody else made has the distribution that it has")
+            .hint("Leave the axis `distro` out of `--matrix`."));
+    }
     args.mercurial.refuse_unfit()?;
-    args.testing.refuse_unfit(kind)?;
+    args.testing.refuse_unfit(&kinds)?;
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     context.require_ssh()?;
-    context.require_platform(kind, mercurial::LinuxTests::PLATFORM)?;
-    let ttl = args.testing.lifetime(kind)?;
+    for kind in &kinds {
+        context.require_platform(*kind, mercurial::LinuxTests::PLATFORM)?;
+    }
     let current = current_folder()?;
     let checkout = mercurial::find(&args.mercurial.wish(), &current).await?;
-    let tests =
-        mercurial::resolve_tests(&args.mercurial.tests, &current, checkout.as_ref(), args.mercurial.image_source)?;
+    let resolve =
+        |tests: &[String]| mercurial::resolve_tests(tests, &current, checkout.as_ref(), args.mercurial.image_source);
+    let wanted = wanted.into_iter().map(|(point, tests)| Ok((point, resolve(&tests)?)));
+    let wanted: Vec<(Point, Vec<String>)> = wanted.collect::<Result<_, Fault>>()?;
     let needs = match &checkout {
-        Some(checkout) if kind != ProviderKind::Host && mercurial::builds(&args.mercurial.flags) => {
-            checkout.needs().await?
-        }
+        Some(checkout) if !is_host && mercurial::builds(&args.mercurial.flags) => checkout.needs().await?,
         _ => mercurial::BuildNeeds::default(),
     };
-    let chosen = match kind {
-        ProviderKind::Host => None,
-        _ => Some(
-            distro::choose(&context, &args.machine, checkout.as_ref(), &needs)
-                .map_err(|fault| args.machine.name_setting(&context, fault))?,
-        ),
-    };
-    let (plan, why) = chosen.map(|chosen| (chosen.plan, chosen.why)).unzip();
-    let values = match &plan {
-        Some(plan) => plan.values.clone(),
-        None => args.machine.parameters.without_image(&context)?,
-    };
+    let of_checkout = checkout.as_ref().and_then(|checkout| checkout.remark.clone());
+    let node = checkout.as_ref().map(|checkout| checkout.node.clone());
     let before = earlier.as_ref().and_then(EarlierRun::filesystem);
-    let filesystem = args.filesystem.or(before).unwrap_or(context.settings.defaults.filesystem);
-    let runner = mercurial::LinuxTests {
-        tests,
-        flags: args.mercurial.flags.clone(),
-        filesystem,
-        python_version: mercurial::python(&values),
-        image: plan.as_ref().map(ImagePlan::fingerprint),
-        checkout,
-        ssh: context.ssh()?,
-        patience: args.testing.patience(),
-    };
-    let volume = filesystem.needs_volume().then_some(VOLUME);
-    let order = Order { volume, filesystem, ..args.machine.order(&context, plan.as_ref(), "hg", ttl) };
-    let of_checkout = runner.checkout.as_ref().and_then(|checkout| checkout.remark.clone());
-    let node = runner.checkout.as_ref().map(|checkout| checkout.node.as_str());
-    let of_earlier = earlier.and_then(|earlier| earlier.remark(node));
-    let resolved = ResolvedTests {
-        command: ON_LINUX,
-        runner: &runner,
-        plan: plan.as_ref(),
-        order: &order,
-        clauses: &[mercurial::CLAUSES],
-        remarks: why.flatten().into_iter().chain(of_checkout).chain(of_earlier).collect(),
-    };
+    let linux = Linux { context: &context, args: &args, groups, checkout, needs, before };
+    let (mut cells, mut remarks) = (Vec::new(), Vec::new());
+    for (point, tests) in wanted {
+        let (cell, why) = linux.cell(&point, tests).map_err(|fault| in_cell(&point, fault))?;
+        cells.push(cell);
+        remarks.extend(why.filter(|why| !remarks.contains(why)));
+    }
+    let of_earlier = earlier.and_then(|earlier| earlier.remark(node.as_deref()));
+    remarks.extend(of_checkout.into_iter().chain(of_earlier));
+    let resolved = ResolvedTests { command: ON_LINUX, cells, clauses: &[mercurial::CLAUSES], remarks };
     run_tests(context, &args.testing, resolved).await
+}
+
+impl Args {
+    /// The axes of `--matrix`, each with the option that chooses the same where that is given.
+    fn axes(&self) -> [KnownAxis<'static>; 3] {
+        let python = self.machine.parameters.has(PYTHON_PARAMETER).then_some("--python-version");
+        let distro = self.machine.named_distro().map(|_| "--distro");
+        [(DISTRO, distro), (FILESYSTEM, self.filesystem.map(|_| "--filesystem")), (PYTHON, python)]
+    }
+}
+
+/// What all cells have alike.
+struct Linux<'a> {
+    context: &'a Context,
+    args: &'a Args,
+    groups: Vec<(ProviderKind, usize)>,
+    checkout: Option<Checkout>,
+    needs: mercurial::BuildNeeds,
+    /// The file system of the earlier run whose tests are run again.
+    before: Option<Filesystem>,
+}
+
+impl Linux<'_> {
+    /// The tests at one point of the matrix, and why their distribution was chosen where nobody named it.
+    fn cell(&self, point: &Point, tests: Vec<String>) -> Result<(ResolvedCell, Option<TestsEvent>), Fault> {
+        let context = self.context;
+        let mut machine = self.args.machine.clone();
+        if let Some(distro) = point.get(DISTRO) {
+            machine.prefer_distro(distro);
+        }
+        if let Some(python) = point.get(PYTHON) {
+            machine.parameters.choose(PYTHON_PARAMETER, python);
+        }
+        let mut plans = Vec::new();
+        let mut why = None;
+        for (kind, _) in &self.groups {
+            let (plan, told) = self.plan(*kind, &machine)?;
+            plans.push(plan);
+            why = why.or(told);
+        }
+        let plan = plans.first().cloned().flatten();
+        let values = match &plan {
+            Some(plan) => plan.values.clone(),
+            None => machine.parameters.without_image(context)?,
+        };
+        let parse = |name: &str| name.parse().map_err(|error: NoFilesystem| Fault::usage(error.to_string()));
+        let of_point = point.get(FILESYSTEM).map(parse).transpose()?;
+        let chosen = of_point.or(self.args.filesystem).or(self.before);
+        let filesystem = chosen.unwrap_or(context.settings.defaults.filesystem);
+        let runner = mercurial::LinuxTests {
+            tests,
+            flags: self.args.mercurial.flags.clone(),
+            filesystem,
+            python_version: mercurial::python(&values),
+            image: plan.as_ref().map(ImagePlan::fingerprint),
+            checkout: self.checkout.clone(),
+            ssh: context.ssh()?,
+            patience: self.args.testing.patience(),
+        };
+        let volume = filesystem.needs_volume().then_some(VOLUME);
+        let group = |((kind, machines), plan): (&(ProviderKind, usize), Option<ImagePlan>)| {
+            let ttl = self.args.testing.lifetime(*kind)?;
+            let order = machine.order(&context.on(*kind), plan.as_ref(), "hg", ttl);
+            let order = Order { volume, filesystem, ..order };
+            Ok(ResolvedGroup { kind: *kind, machines: *machines, plan, order })
+        };
+        let groups = self.groups.iter().zip(plans).map(group).collect::<Result<_, Fault>>()?;
+        Ok((ResolvedCell { point: point.clone(), runner: Box::new(runner), groups }, why))
+    }
+
+    /// The image of machines of a provider, and why its distribution was chosen where nobody named it; none for machines that somebody
+    /// else made. An image of a cloud begins otherwise than one of this computer.
+    fn plan(
+        &self,
+        kind: ProviderKind,
+        machine: &MachineArgs,
+    ) -> Result<(Option<ImagePlan>, Option<TestsEvent>), Fault> {
+        if kind == ProviderKind::Host {
+            return Ok((None, None));
+        }
+        let context = &self.context.on(kind);
+        let chosen = distro::choose(context, machine, self.checkout.as_ref(), &self.needs)
+            .map_err(|fault| machine.name_setting(context, fault))?;
+        Ok((Some(chosen.plan), chosen.why))
+    }
 }

@@ -13,6 +13,7 @@ mod viewer;
 
 use jiff::Timestamp;
 use model::base::id::RunId;
+use model::base::text;
 use model::fault::Fault;
 use model::machine::Machine;
 use model::outcome::{Results, TestResult};
@@ -33,7 +34,7 @@ pub enum Command {
     /// Show one run and its results
     ///
     /// With the names of tests: these, with how the output of each differs. With `--failed`: all that failed, timed out or were
-    /// lost; `--diff` adds the differences.
+    /// lost; `--diff` adds the differences. Of a run with a matrix `--cell` leaves those of one cell.
     Show(show::Args),
     /// Make a page of a run's results, for people
     ///
@@ -145,6 +146,21 @@ fn find_test<'a>(results: &'a Results, name: &str) -> Result<&'a TestResult, Fau
     results.tests.iter().find(|test| test.name.as_str() == name).ok_or_else(|| {
         Fault::usage(format!("run `{}` had no test `{name}`", results.id))
             .hint("Name it as the run's list does, with the case behind `#` where it has cases.")
+    })
+}
+
+/// Refuses a cell that the run does not have.
+pub(crate) fn check_cell(results: &Results, name: Option<&str>) -> Result<(), Fault> {
+    let Some(name) = name else { return Ok(()) };
+    let cells: Vec<String> = results.cells.iter().filter_map(|cell| cell.point.name()).collect();
+    if cells.iter().any(|cell| cell == name) {
+        return Ok(());
+    }
+    let fault = Fault::usage(format!("run `{}` has no cell `{name}`", results.id));
+    Err(match (cells.is_empty(), text::nearest(name, cells.iter().map(String::as_str))) {
+        (true, _) => fault.hint("It has no matrix: leave `--cell` out."),
+        (false, Some(near)) => fault.hint(format!("Did you mean `{near}`?")),
+        (false, None) => fault.hint(format!("`runs show {}` lists its cells.", results.id)),
     })
 }
 

@@ -87,8 +87,14 @@ impl TaskOutput for LoggedOutput {
 }
 
 impl Session {
-    /// Writes the run down and begins it.
+    /// Writes the run down and begins it, on machines of the provider that was asked for.
     pub async fn begin(context: Context, command: &str) -> Result<Self, Fault> {
+        let kind = context.default_provider()?;
+        Self::begin_on(context, command, kind).await
+    }
+
+    /// The same on machines of `kind`.
+    pub async fn begin_on(context: Context, command: &str, kind: ProviderKind) -> Result<Self, Fault> {
         let id = RunId::new(context.now());
         let record = RunRecord {
             id: id.clone(),
@@ -103,7 +109,7 @@ impl Session {
             summary: None,
         };
         // All that can be refused is refused before the run is written down: nobody would close its record.
-        let site = context.sites.site(context.default_provider()?).await?;
+        let site = context.sites.site(kind).await?;
         let dir = context.state.create_run(&id)?;
         let driving = dir.lock_driver()?.ok_or_else(|| Fault::outside(format!("another process drives run {id}")))?;
         context.journal.store_run(&record)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use flow::lease::LeaseEnd;
-use flow::testing::shards::{self, ShardsEnd};
+use flow::testing::shards::{CellEnd, CellNote, ShardsEnd, collect_cells};
 use flow::testing::{BegunTests, TestTask, Tested, results};
 use model::artifact::CollectedArtifacts;
 use model::base::text;
@@ -11,11 +11,12 @@ use model::build::BuildOrigin;
 use model::event::{TestsEvent, TroubleEvent};
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
+use model::matrix::{Coordinate, Point};
 use model::outcome::{Results, TestOutcome, TestResult, Verdict};
 use model::run::RunFolder;
 use model::subject::TestSubject;
 use state::history::HistoryKey;
-use state::runs::RunFile;
+use state::runs::{RunDir, RunFile};
 
 use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
@@ -49,6 +50,17 @@ impl Reports {
     /// Refuses a report that cannot be written: that is better known before the tests than after them.
     pub fn check(&self) -> Result<(), Fault> {
         self.junit.as_deref().map_or(Ok(()), |path| report_file::prepare("--junit", path))
+    }
+
+    /// What a command comes to. Where it failed before there were results the JUnit report says so: an empty file is none, and readers of
+    /// such files take it for one without failures.
+    pub fn told<T>(&self, suite: &str, done: Result<T, Fault>) -> Result<T, Fault> {
+        if let (Some(path), Err(fault)) = (&self.junit, &done)
+            && let Ok(report) = report::junit::render_failure(suite, &fault.line())
+        {
+            report_file::fill_empty(path, &report);
+        }
+        done
     }
 
     /// Writes and prints the reports that were asked for; the results are in the run's folder already.
@@ -89,24 +101,73 @@ pub async fn conclude(
     }
 }
 
-/// The ending of a run whose tests were split.
-pub async fn conclude_shards(session: &Session, reports: &Reports, end: ShardsEnd) -> Result<Ending, Fault> {
+/// The end of one cell, and its folder.
+pub struct CellFolder {
+    /// How it ended.
+    pub end: CellEnd,
+    /// The folder: that of the run, or one of its own in there.
+    pub folder: RunDir,
+}
+
+impl CellFolder {
+    /// Writes down in its folder what is to be known of a cell.
+    pub fn write_note(folder: &RunDir, note: &CellNote) -> Result<(), Fault> {
+        let text = serde_json::to_vec_pretty(note)
+            .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
+        folder.write(RunFile::Cell, &text)
+    }
+
+    /// What the name of its folder says of a cell whose note cannot be read.
+    pub fn note_of(folder: &RunDir) -> CellNote {
+        let value = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        CellNote { point: Point(vec![Coordinate { axis: "cell".to_owned(), value }]), failed: None }
+    }
+
+    /// What its folder says of a cell; nothing of the only cell of a run without a matrix.
+    pub fn read_note(folder: &RunDir) -> Result<CellNote, Fault> {
+        let Some(text) = folder.read(RunFile::Cell)? else { return Ok(CellNote::default()) };
+        let path = folder.file(RunFile::Cell);
+        serde_json::from_slice(&text)
+            .map_err(|error| Fault::outside(format!("`{}` is damaged", path.display())).because(error))
+    }
+}
+
+/// The ending of a run whose tests were split, or were of several cells.
+pub async fn conclude_cells(session: &Session, reports: &Reports, cells: Vec<CellFolder>) -> Result<Ending, Fault> {
     if session.run.stop.is_cancelled() {
         // A background thread removes the half of a file whose download was given up.
         let _ = tokio::time::timeout(TIDYING_LIMIT, archive::partial::wait_for_cleanup()).await;
     }
-    let ended = match end {
-        ShardsEnd::Ended(ended) => *ended,
-        ShardsEnd::Left(detached) => {
-            let until = detached.iter().map(|machine| machine.expires_at).min();
-            let until = until.map(|until| format!(" until {until:.0}")).unwrap_or_default();
-            let summary = format!("tests on {}{until}", text::pluralize(detached.len(), "machine"));
-            return Ok(Ending { code: error::exit::DETACHED, summary, detached });
+    let detached: Vec<Machine> = cells.iter().flat_map(|cell| left(&cell.end)).cloned().collect();
+    if !detached.is_empty() {
+        for CellFolder { end: CellEnd { point, result }, folder } in &cells {
+            if let (Err(fault), Some(_)) = (result, point.name()) {
+                // Whoever attaches later tells it.
+                let failed = Some(fault.line());
+                CellFolder::write_note(folder, &CellNote { point: point.clone(), failed })?;
+            }
         }
-    };
-    let lines = session.dir.queue()?.unwrap_or_default();
-    let results = shards::collect(&session.run, session.started_at(), ended, &lines, session.dir.path());
-    publish(session, reports, results)
+        let until = detached.iter().map(|machine| machine.expires_at).min();
+        let until = until.map(|until| format!(" until {until:.0}")).unwrap_or_default();
+        let summary = format!("tests on {}{until}", text::pluralize(detached.len(), "machine"));
+        return Ok(Ending { code: error::exit::DETACHED, summary, detached });
+    }
+    let (mut ends, folders): (Vec<CellEnd>, Vec<RunDir>) =
+        cells.into_iter().map(|cell| (cell.end, cell.folder)).unzip();
+    if ends.iter().all(|end| end.result.is_err()) && !ends.is_empty() {
+        // Nothing was tested, wherever one looks: the first says why.
+        return Err(ends.swap_remove(0).result.err().unwrap_or_else(|| Fault::infrastructure("no cell ended")));
+    }
+    let cells = ends.into_iter().zip(&folders).map(|(end, folder)| (end, folder as &dyn RunFolder)).collect();
+    publish(session, reports, collect_cells(&session.run, session.started_at(), cells)?)
+}
+
+/// The machines on which tests of a cell go on.
+fn left(end: &CellEnd) -> &[Machine] {
+    match &end.result {
+        Ok(ShardsEnd::Left(machines)) => machines,
+        Ok(ShardsEnd::Ended(_)) | Err(_) => &[],
+    }
 }
 
 /// The ending of a run whose tests go on by themselves.
@@ -116,15 +177,27 @@ fn detached_ending(begun: &BegunTests, machine: Machine) -> Ending {
     Ending { code: error::exit::DETACHED, summary, detached: vec![machine] }
 }
 
-/// Shows how the first failures differ from what was expected, and what to do about them.
-pub(crate) fn show_failures(context: &Context, results: &Results) {
+/// Shows how the first failures differ from what was expected, and what to do about them and about what was lost.
+fn show_failures(context: &Context, command: &str, results: &Results) {
     let failures = report::terminal::failures(results);
+    if !failures.is_empty() {
+        context.screen.report_message(&failures);
+        let see = context.to_type(&format!("runs show {} --failed --diff", results.id));
+        context.screen.message(&format!("See all of it: {see}"));
+    }
+    // Tests that a file declares are named by hand.
+    if command != DECLARED {
+        let again = |flag: &str| context.to_type(&format!("{command} {flag} {}", results.id));
+        if results.counts.unmuted() > 0 {
+            context.screen.message(&format!("Run it again:  {}", again("--failed-of")));
+        }
+        if results.counts.lost > 0 {
+            context.screen.message(&format!("Run the lost:  {}", again("--lost-of")));
+        }
+    }
     if failures.is_empty() {
         return;
     }
-    context.screen.report_message(&failures);
-    let see = context.to_type(&format!("runs show {} --failed --diff", results.id));
-    context.screen.message(&format!("See all of it: {see}"));
     if results.tests.iter().any(|test| test.expected.is_some() && test.output_file.is_some()) {
         let accept = context.to_type(&format!("runs accept --from {} --dry-run", results.id));
         context.screen.message(&format!("Accept it:     {accept}"));
@@ -140,10 +213,16 @@ pub(crate) fn history_key(session: &Session, subject: &TestSubject) -> HistoryKe
 /// Remembers how long the tests took. A failure to do so costs the next run its order, and is told.
 fn learn(session: &Session, results: &Results) {
     let ran = |test: &&TestResult| matches!(test.outcome, TestOutcome::Passed | TestOutcome::Failed);
-    let tests = results.tests.iter().filter(ran).filter_map(|test| Some((&test.name, test.took?)));
     let history = session.context.state.history();
-    if let Err(fault) = history.learn(&history_key(session, &results.subject), tests, session.run.now()) {
-        session.run.tell(TroubleEvent::from(&fault));
+    for cell in &results.cells {
+        let name = cell.point.name();
+        let here = |test: &&TestResult| ran(test) && test.cell == name;
+        let tests = results.tests.iter().filter(here).filter_map(|test| Some((&test.name, test.took?)));
+        // What varies from cell to cell is no part of what the run as a whole was.
+        let subject = TestSubject { filesystem: cell.filesystem.clone(), ..results.subject.clone() };
+        if let Err(fault) = history.learn(&history_key(session, &subject), tests, session.run.now()) {
+            session.run.tell(TroubleEvent::from(&fault));
+        }
     }
 }
 
@@ -162,7 +241,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
         session.run.tell(TestsEvent::NotBuilt { look });
     }
     let screen = &session.context.screen;
-    show_failures(&session.context, &results);
+    show_failures(&session.context, session.command(), &results);
     screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
     if let Some(found) = results.artifacts.as_ref().filter(|found| found.files > 0) {
         screen.message(&format!("Artifacts: {} in {}", text::bytes(found.bytes), found.folder.display()));

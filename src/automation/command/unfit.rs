@@ -1,11 +1,18 @@
-//! Options that have no meaning for machines of the provider that was asked for.
+//! Options that have no meaning for machines of the providers that were asked for.
 
 use model::fault::Fault;
 use model::machine::ProviderKind;
 
-/// Refuses options that have no meaning for machines of this provider.
-pub(crate) fn refuse_options(given: &[(&str, bool)], kind: ProviderKind) -> Result<(), Fault> {
-    let Some((flag, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
+/// Refuses options that have no meaning for machines of any of these providers, which `fits` tells.
+pub(crate) fn refuse_options(
+    given: &[(&str, bool)],
+    kinds: &[ProviderKind],
+    fits: impl Fn(ProviderKind) -> bool,
+) -> Result<(), Fault> {
+    let (Some(kind), Some((flag, _))) = (kinds.first(), given.iter().find(|(_, given)| *given)) else { return Ok(()) };
+    if kinds.iter().any(|kind| fits(*kind)) {
+        return Ok(());
+    }
     let message = match kind {
         ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),
         kind => format!("`{flag}` has no meaning with provider `{}`", kind.name()),
@@ -14,8 +21,8 @@ pub(crate) fn refuse_options(given: &[(&str, bool)], kind: ProviderKind) -> Resu
 }
 
 /// Refuses `--wait` where nobody else could be waited for.
-pub(crate) fn refuse_wait(is_given: bool, kind: ProviderKind) -> Result<(), Fault> {
-    if !is_given || kind == ProviderKind::Host {
+pub(crate) fn refuse_wait(is_given: bool, kinds: &[ProviderKind]) -> Result<(), Fault> {
+    if !is_given || kinds.contains(&ProviderKind::Host) {
         return Ok(());
     }
     let message =

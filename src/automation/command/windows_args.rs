@@ -50,8 +50,8 @@ impl WindowsImage {
 
 impl WindowsImageArgs {
     /// Refuses options that have no meaning for machines of this provider.
-    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        self.base.refuse_unfit(kind)
+    pub fn refuse_unfit(&self, kinds: &[ProviderKind]) -> Result<(), Fault> {
+        self.base.refuse_unfit(kinds)
     }
 
     /// The image; none for a machine that somebody else made.

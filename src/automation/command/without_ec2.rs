@@ -23,7 +23,7 @@ pub mod args {
         }
 
         /// There are no options that could be refused.
-        pub fn refuse_unfit(&self, _: ProviderKind) -> Result<(), Fault> {
+        pub fn refuse_unfit(&self, _: &[ProviderKind]) -> Result<(), Fault> {
             Ok(())
         }
     }
@@ -34,7 +34,7 @@ pub mod args {
 
     impl CloudArgs {
         /// There are no options that could be refused.
-        pub fn refuse_unfit(&self, _: ProviderKind) -> Result<(), Fault> {
+        pub fn refuse_unfit(&self, _: &[ProviderKind]) -> Result<(), Fault> {
             Ok(())
         }
 
@@ -65,7 +65,7 @@ pub mod args {
         }
 
         /// There are no options that could be refused.
-        pub fn refuse_unfit(&self, _: ProviderKind) -> Result<(), Fault> {
+        pub fn refuse_unfit(&self, _: &[ProviderKind]) -> Result<(), Fault> {
             Ok(())
         }
     }

@@ -59,8 +59,21 @@ fn sections() -> Result<Vec<Section>, Fault> {
 }
 
 /// The providers that `--provider` can name.
-fn providers() -> impl Iterator<Item = ProviderKind> {
+pub(crate) fn providers() -> impl Iterator<Item = ProviderKind> {
     ProviderKind::CHOICES.into_iter().filter(|kind| *kind != ProviderKind::Ec2 || ec2::IS_BUILT_IN)
+}
+
+/// Refuses machines of somebody else's that are named wrongly, or twice: two shards would be at work in one folder.
+fn check_hosts(globals: &Globals) -> Result<(), Fault> {
+    let mut seen = Vec::new();
+    for target in &globals.host {
+        let place = host::parse_target(target)?;
+        if seen.contains(&place) {
+            return Err(Fault::usage(format!("`--host {target}` is given twice")).hint("Name each machine once."));
+        }
+        seen.push(place);
+    }
+    Ok(())
 }
 
 /// The values that a command runs with: resolved, no raw flags.
@@ -205,9 +218,7 @@ impl Context {
         }
         check_images_folder(globals)?;
         variables::check(globals)?;
-        if let Some(target) = &globals.host {
-            host::parse_target(target)?;
-        }
+        check_hosts(globals)?;
         let settings = state.settings(&sections()?)?;
         check_provider(&settings)?;
         let (owner, screen) = (owner(), Arc::new(screen(globals, &words)?));
@@ -239,6 +250,20 @@ impl Context {
         Ok(Self { sites, ..self })
     }
 
+    /// The same where `kind` is the provider that was asked for.
+    pub fn on(&self, kind: ProviderKind) -> Self {
+        let globals = Globals { provider: Some(kind.name().to_owned()), ..self.sites.globals.clone() };
+        Self {
+            words: self.words.clone(),
+            settings: self.settings.clone(),
+            state: self.state.clone(),
+            journal: Arc::clone(&self.journal),
+            screen: Arc::clone(&self.screen),
+            owner: self.owner.clone(),
+            sites: SiteBuilder { globals, ..self.sites.clone() },
+        }
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
@@ -264,7 +289,12 @@ impl Context {
 
     /// How long a machine of the provider that was asked for lives without a sign of its driver.
     pub fn grace(&self) -> Duration {
-        self.sites.grace(self.default_provider().unwrap_or(self.settings.provider))
+        self.sites.grace(self.provider())
+    }
+
+    /// The provider that was asked for, or that of the settings where the request contradicts itself.
+    pub fn provider(&self) -> ProviderKind {
+        self.default_provider().unwrap_or(self.settings.provider)
     }
 
     /// The provider that was asked for: by flag or variable, else by the settings.

@@ -47,10 +47,10 @@ pub struct SiteBuilder {
 impl Sites for SiteBuilder {
     fn chosen_provider(&self) -> Result<ProviderKind, Fault> {
         let Some(name) = self.globals.provider.as_deref() else {
-            return Ok(if self.globals.host.is_some() { ProviderKind::Host } else { self.settings.provider });
+            return Ok(if !self.globals.host.is_empty() { ProviderKind::Host } else { self.settings.provider });
         };
         match providers().find(|kind| kind.name() == name) {
-            Some(kind) if kind != ProviderKind::Host && self.globals.host.is_some() => {
+            Some(kind) if kind != ProviderKind::Host && !self.globals.host.is_empty() => {
                 Err(Fault::usage(format!("`--host` has no meaning with `--provider {name}`"))
                     .hint("Leave one of the two out."))
             }
@@ -105,9 +105,8 @@ impl SiteBuilder {
             ProviderKind::Local => Ok(Arc::new(LocalProvider::new(self.local_config()?))),
             ProviderKind::Ec2 => self.ec2_provider().await,
             ProviderKind::Host => {
-                let target = self.globals.host.as_deref();
-                let machine = target.map(|target| self.host_machine(target)).transpose()?;
-                Ok(Arc::new(HostProvider::new(machine)))
+                let machines = self.globals.host.iter().map(|target| self.host_machine(target));
+                Ok(Arc::new(HostProvider::new(machines.collect::<Result<_, _>>()?)))
             }
             ProviderKind::Dummy => Err(Fault::usage("provider `dummy` is for tests")),
         }
@@ -127,6 +126,11 @@ impl SiteBuilder {
     /// and never written.
     pub fn host_machine(&self, target: &str) -> Result<Machine, Fault> {
         host::machine(target, self.globals.platform, self.globals.identity.as_deref(), &self.home, &self.owner)
+    }
+
+    /// How many machines of somebody else's were named.
+    pub fn hosts(&self) -> usize {
+        self.globals.host.len()
     }
 
     /// The system of somebody else's machine, as it was told.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use local::sweep::{DeadMachine, Sweeper};
+use model::base::clock;
 use model::base::id::{MachineId, RunId};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
@@ -51,7 +52,7 @@ impl Context {
         let filter = ResourceFilter { machine: Some(dead.machine.clone()), ..ResourceFilter::default() };
         let rows = self.journal.resources(&filter)?;
         let Some(row) = rows.first() else {
-            let age = Duration::try_from(self.now().duration_since(dead.since)).unwrap_or_default();
+            let age = clock::since(dead.since, self.now());
             return Ok(dead.launched || age > UNKNOWN);
         };
         Ok(!self.is_driven(&row.run)?)

@@ -21,9 +21,9 @@ pub struct Globals {
     /// Where machines come from [default: local, or the settings' `provider`]
     #[arg(long, global = true, value_name = "NAME", env = "AUTOMATION_PROVIDER", help_heading = "Global options")]
     pub provider: Option<String>,
-    /// The machine of provider `host`
+    /// The machine of provider `host`; commands that split tests take several
     #[arg(long, global = true, value_name = "USER@HOST[:PORT]", help_heading = "Global options")]
-    pub host: Option<String>,
+    pub host: Vec<String>,
     /// The private key to log in with on the machine of provider `host`
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub identity: Option<PathBuf>,

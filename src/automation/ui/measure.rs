@@ -49,6 +49,23 @@ pub(super) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(kept)
 }
 
+/// `text` in at most `columns`, with an ellipsis where its beginning was cut off; empty where there is no room for any of it.
+pub(super) fn cut_start(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    let (mut left, mut from) = (columns.saturating_sub(1), text.len());
+    for (at, c) in text.char_indices().rev() {
+        if char_width(c) > left {
+            break;
+        }
+        left -= char_width(c);
+        from = at;
+    }
+    let ellipsis = if columns > 0 { String::from(ELLIPSIS) } else { String::new() };
+    Cow::Owned(ellipsis + &text[from..])
+}
+
 /// The beginning of a name or a line that a machine sent, of bounded length, in one line that steers nothing.
 pub(super) fn brief(text: &str) -> String {
     let end = text.char_indices().nth(BRIEF).map_or(text.len(), |(at, _)| at);
@@ -81,8 +98,21 @@ mod tests {
         {
             for columns in 0..10 {
                 assert!(width(&cut(text, columns)) <= columns, "{text} in {columns}");
+                assert!(width(&cut_start(text, columns)) <= columns, "{text} in {columns}");
             }
         }
+    }
+
+    #[test]
+    fn a_cut_beginning_leaves_the_end() {
+        assert_eq!(
+            (cut_start("debian12/tmpfs", 14), cut_start("debian12/tmpfs", 9)),
+            ("debian12/tmpfs".into(), "…12/tmpfs".into())
+        );
+        assert_eq!(
+            (cut_start("漢字漢字", 6), cut_start("ab", 1), cut_start("ab", 0)),
+            ("…漢字".into(), "…".into(), "".into())
+        );
     }
 
     #[test]

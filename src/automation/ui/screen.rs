@@ -158,8 +158,8 @@ impl Screen {
         let is_covered = self.look.is_live && self.is_terminal(to);
         match self.look.loudness {
             Loudness::Quiet => false,
-            Loudness::Normal => !is_covered && state.view.machines() <= 1,
-            Loudness::Verbose => state.view.machines() <= 1,
+            Loudness::Normal => !is_covered && !state.view.has_several(),
+            Loudness::Verbose => !state.view.has_several(),
         }
     }
 
@@ -338,50 +338,49 @@ impl Screen {
     fn tell(&self, state: &mut State, event: &Event, is_new: bool) {
         let is_quiet = self.look.loudness == Loudness::Quiet;
         match (event.words(), &event.kind) {
-            (Words::Warning(text), _) => self.line(state, &format!("warning: {text}")),
+            (Words::Warning(text), _) => self.line(state, &format!("warning: {}", in_cell(event, &text))),
             (Words::Outcome(_), EventKind::Tests(TestsEvent::Judged { verdict, summary, .. })) => {
                 self.lines_of_ours(state, &verdicts::verdict(*verdict, summary));
             }
-            (Words::Outcome(text), _) => self.line(state, &text),
+            (Words::Outcome(text), _) => self.line(state, &in_cell(event, &text)),
             _ if is_quiet => {}
-            (Words::Begin(text), _) => self.begin(state, event.subject.as_ref(), &text),
-            (Words::End { text, took }, _) => self.end(state, event.subject.as_ref(), &text, took),
+            (Words::Begin(text), _) => self.begin(state, event, &text),
+            (Words::End { text, took }, _) => self.end(state, event, &text, took),
             (Words::Test(_), _) => self.tell_test(state, event, is_new),
             (Words::Detail(text), _) => self.detail(state, event.subject.as_ref(), text),
-            (Words::Notice(text), _) => self.line(state, &text),
+            (Words::Notice(text), _) => self.line(state, &in_cell(event, &text)),
             (Words::Expect(_) | Words::Progress(_) | Words::Stop, _) => {}
         }
     }
 
     /// Shows a test that failed, once.
     fn tell_test(&self, state: &mut State, event: &Event, is_new: bool) {
-        let EventKind::Tests(tests) = &event.kind else { return };
         if !is_new || self.look.loudness == Loudness::Quiet {
             return;
         }
         // Where the runner's own output is read, the difference is in it.
         let differs = !self.passes_output(state, self.target(&Chunk::Stdout(Vec::new())));
-        if let Some(lines) = verdicts::failure(tests, differs, self.look) {
+        if let Some(lines) = verdicts::failure(event, differs, self.look) {
             self.lines_of_ours(state, &lines);
         }
     }
 
-    fn begin(&self, state: &mut State, subject: Option<&Subject>, text: &str) {
+    fn begin(&self, state: &mut State, event: &Event, text: &str) {
         if self.look.is_live {
             return;
         }
         state.detail = Some(Instant::now());
-        let text = named(state, subject, text);
+        let text = named(state, event, text);
         self.line(state, &format!("{text} ..."));
     }
 
-    fn end(&self, state: &mut State, subject: Option<&Subject>, text: &str, took: Duration) {
+    fn end(&self, state: &mut State, event: &Event, text: &str, took: Duration) {
         // Of many machines the region shows what each does, and the log has the rest.
-        let of_many = state.view.machines() > 1 && matches!(subject, Some(Subject::Machine(_)));
+        let of_many = state.view.machines() > 1 && matches!(event.subject, Some(Subject::Machine(_)));
         if self.look.is_live && of_many && self.look.loudness != Loudness::Verbose {
             return;
         }
-        let text = named(state, subject, text);
+        let text = named(state, event, text);
         self.line(state, &format!("{text} ({})", text::seconds(took)));
     }
 
@@ -399,13 +398,22 @@ impl Screen {
     }
 }
 
-/// `text` with the machine that it is about before it, where there are several and it does not name it.
-fn named(state: &State, subject: Option<&Subject>, text: &str) -> String {
-    match subject {
+/// `text` with the machine that it is about before it, where there are several and it does not name it; and with the cell.
+fn named(state: &State, event: &Event, text: &str) -> String {
+    let cell = event.cell.as_deref().map(|cell| format!(" [{cell}]")).unwrap_or_default();
+    match &event.subject {
         Some(Subject::Machine(id)) if state.view.machines() > 1 && !text.contains(id.as_str()) => {
-            format!("{id}: {text}")
+            format!("{id}{cell}: {text}")
         }
-        _ => text.to_owned(),
+        _ => in_cell(event, text),
+    }
+}
+
+/// `text` with the cell before it in which that happened, where the run has a matrix.
+fn in_cell(event: &Event, text: &str) -> String {
+    match &event.cell {
+        Some(cell) => format!("cell {cell}: {text}"),
+        None => text.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Verdicts and failures in colour.
 
-use model::event::TestsEvent;
+use model::event::{Event, EventKind, TestsEvent};
 use model::outcome::{TestOutcome, TestResult, Verdict};
 use report::terminal::{Line, LineKind};
 
@@ -38,13 +38,16 @@ fn sign(outcome: TestOutcome, unicode: bool) -> (&'static str, Ink) {
 }
 
 /// A test that failed, as soon as that is known: in a line, or with the beginning of how its output differs.
-pub(super) fn failure(event: &TestsEvent, differs: bool, look: Look) -> Option<Vec<Painted>> {
-    let TestsEvent::TestEnded { test, outcome, took, reason, detail } = event else { return None };
+pub(super) fn failure(event: &Event, differs: bool, look: Look) -> Option<Vec<Painted>> {
+    let EventKind::Tests(TestsEvent::TestEnded { test, outcome, took, reason, detail }) = &event.kind else {
+        return None;
+    };
     if matches!(outcome, TestOutcome::Passed | TestOutcome::Skipped) {
         return None;
     }
     let mut result = TestResult::of(test.clone(), *outcome, *took, reason.clone());
-    result.detail.clone_from(&detail.clone().filter(|_| differs));
+    result.detail = detail.clone().filter(|_| differs);
+    result.cell.clone_from(&event.cell);
     Some(report_lines(&report::terminal::failure(&result), look))
 }
 
@@ -75,21 +78,28 @@ mod tests {
             TestResult::of("test-a.t\u{1b}".into(), TestOutcome::Failed, Some(Duration::from_millis(1250)), None);
         result.detail = Some("--- a\n+++ b\n@@ -1 +1 @@\n-\told\u{1b}[2J\n+new\n same\n".to_owned());
         let look = Look { unicode: true, ..Look::default() };
-        let text = |event: &TestsEvent, differs, colored| {
-            failure(event, differs, look).map(|lines| lines_text(&lines, colored))
+        let event = |result: &TestResult, cell: Option<&str>| Event {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            subject: None,
+            cell: cell.map(str::to_owned),
+            kind: TestsEvent::ended(result).into(),
         };
-        let event = TestsEvent::ended(&result);
+        let text =
+            |event: &Event, differs, colored| failure(event, differs, look).map(|lines| lines_text(&lines, colored));
+        let ended = event(&result, None);
         assert_eq!(
-            text(&event, true, false).unwrap(),
+            text(&ended, true, false).unwrap(),
             "✗ test-a.t\\u{1b}  failed  1.2s\n  @@ -1 +1 @@\n  -\told\\u{1b}[2J\n  +new\n   same\n"
         );
         assert_eq!(
-            text(&event, true, true).unwrap(),
+            text(&ended, true, true).unwrap(),
             "\u{1b}[31m✗ test-a.t\\u{1b}  failed  1.2s\u{1b}[0m\n\u{1b}[36m  @@ -1 +1 @@\u{1b}[0m\n\u{1b}[31m  -\told\\u{1b}[2J\u{1b}[0m\n\u{1b}[32m  +new\u{1b}[0m\n   same\n"
         );
-        assert_eq!(text(&event, false, false).unwrap(), "✗ test-a.t\\u{1b}  failed  1.2s\n");
+        assert_eq!(text(&ended, false, false).unwrap(), "✗ test-a.t\\u{1b}  failed  1.2s\n");
+        let in_cell = text(&event(&result, Some("tmpfs\u{1b}")), false, false).unwrap();
+        assert_eq!(in_cell, "✗ test-a.t\\u{1b} [tmpfs\\u{1b}]  failed  1.2s\n");
         result.outcome = TestOutcome::Passed;
-        assert_eq!(text(&TestsEvent::ended(&result), true, false), None);
+        assert_eq!(text(&event(&result, None), true, false), None);
     }
 
     #[test]

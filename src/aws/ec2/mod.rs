@@ -24,6 +24,7 @@
 //! * [`release`]: removing the resource of a journal row.
 //! * [`survey`]: all live machines, whoever made them.
 //! * [`settle`]: the work over the first proved connection.
+//! * [`notice`]: the notice that a spot instance is taken back.
 //! * [`propagation`]: repeating calls on things that AWS does not know everywhere yet.
 //!
 //! Deliberately absent: any state in the account beyond tags, an agent on the machine, and renewal through an API. The
@@ -40,6 +41,7 @@ mod hardware;
 pub mod images;
 mod instances;
 mod launch;
+mod notice;
 mod observe;
 mod platform;
 pub mod policy;
@@ -71,6 +73,7 @@ use hardware::{bakes, gib, root_gib, types};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use launch::Launch;
+use model::base::clock;
 use model::base::id::MachineId;
 use model::event::{ImageEvent, MachineEvent, Teller};
 use model::fault::Fault;
@@ -247,7 +250,7 @@ impl Ec2Provider {
         })
         .await?;
         if let Some(made) = image.made.filter(|_| bakes(request)) {
-            let age = Duration::try_from(request.now.duration_since(made)).unwrap_or_default();
+            let age = clock::since(made, request.now);
             teller.tell(ImageEvent::StartsFrom { id: image.id.clone(), age });
         }
         let tags = MachineTags {
@@ -342,6 +345,7 @@ impl Provider for Ec2Provider {
             hardware: Some(self),
             volumes: None,
             boot: Some(self),
+            notices: Some(self),
             survey: Some(self),
             ending: Some(self),
             naming: Some(self),

@@ -1,10 +1,10 @@
 //! The live machines of a region, whoever made them, and their cost so far: for people.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use aws_sdk_ec2::types::{Instance, InstanceLifecycleType, InstanceStateName, Volume};
 use jiff::{SignedDuration, Timestamp};
+use model::base::clock;
 use model::base::id::{MachineId, RunId};
 use model::event::Teller;
 use model::fault::Fault;
@@ -38,7 +38,7 @@ pub(crate) async fn survey(
         let wanted = price_query(instance, region, sizes.get(&sighting.id).copied().unwrap_or_default());
         // A missing price must not spoil the list; the price of a type is looked up once and then remembered.
         if let Some(quote) = prices.quote(&wanted, now, &Teller::silent()).await {
-            let age = sighting.created_at.map(|at| Duration::try_from(now.duration_since(at)).unwrap_or_default());
+            let age = sighting.created_at.map(|at| clock::since(at, now));
             sighting.cost = age.map(|age| quote.cost(age));
         }
         sightings.push(sighting);

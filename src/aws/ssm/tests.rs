@@ -350,6 +350,13 @@ async fn small_files_are_written_and_read() {
 }
 
 #[tokio::test]
+async fn parts_of_trees_do_not_travel_and_it_says_so() {
+    let connection = LocalMachine::new(false).connect().await;
+    let why = connection.trees().err().unwrap().to_string();
+    assert!(why.contains("whole files and folders only"), "{why}");
+}
+
+#[tokio::test]
 async fn trees_travel_both_ways() {
     let machine = LocalMachine::new(false);
     let connection = machine.connect().await;

@@ -1,18 +1,19 @@
 //! Machines and images in memory, for tests and dry runs; every call can be made to fail.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use model::base::id::MachineId;
+use model::connection::Connection;
 use model::event::{Awaited, ImageEvent, Teller};
 use model::fault::Fault;
 use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
 use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use model::price::Quote;
-use model::provider::ability::{Pricing, Renew};
+use model::provider::ability::{Notice, Notices, Pricing, Renew};
 use model::provider::{Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, MadeLayer, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 
@@ -47,6 +48,9 @@ struct ProviderState {
     locks: HashMap<Fingerprint, Arc<tokio::sync::Mutex<()>>>,
     price: Option<Quote>,
     seconds: Option<u64>,
+    /// Notices for the next machines, each with how long after the first connection it is given; and those of machines.
+    ordered_notices: VecDeque<(Duration, Notice)>,
+    notices: HashMap<MachineId, (Duration, Notice)>,
 }
 
 /// A provider and an image store in memory. Clones share their state.
@@ -95,6 +99,11 @@ impl DummyProvider {
         let mut inner = self.inner();
         inner.present.retain(|(id, _), _| id != machine);
         inner.leases.remove(machine);
+    }
+
+    /// Gives notice that the next machine is taken back, so long after work on it began; several are given to one machine after another.
+    pub fn take_back(&self, after: Duration, notice: Notice) {
+        self.inner().ordered_notices.push_back((after, notice));
     }
 
     /// Sets the price of every machine.
@@ -150,7 +159,7 @@ impl Provider for DummyProvider {
     }
 
     fn abilities(&self) -> Abilities<'_> {
-        Abilities { pricing: Some(self), ..Abilities::default() }
+        Abilities { pricing: Some(self), notices: Some(self), ..Abilities::default() }
     }
 
     fn lease_keeper(&self) -> LeaseKeeper<'_> {
@@ -171,7 +180,12 @@ impl Provider for DummyProvider {
         self.fail_if_requested(ProviderCall::Create)?;
         self.make(&self.plan(request), confirm)?;
         let lease = (request.now + request.grace).min(request.expires_at);
-        self.inner().leases.insert(request.id.clone(), lease);
+        let mut inner = self.inner();
+        inner.leases.insert(request.id.clone(), lease);
+        if let Some(notice) = inner.ordered_notices.pop_front() {
+            inner.notices.insert(request.id.clone(), notice);
+        }
+        drop(inner);
         Ok(Machine {
             id: request.id.clone(),
             provider: ProviderKind::Dummy,
@@ -231,6 +245,19 @@ impl Pricing for DummyProvider {
 
     async fn price(&self, _: &Machine, _: &Teller) -> Option<Quote> {
         self.inner().price.clone()
+    }
+}
+
+#[async_trait]
+impl Notices for DummyProvider {
+    fn may_give(&self, machine: &Machine) -> bool {
+        self.inner().notices.contains_key(&machine.id)
+    }
+
+    async fn wait_for_notice(&self, machine: &Machine, _: &dyn Connection) -> Result<Option<Notice>, Fault> {
+        let Some((after, notice)) = self.inner().notices.get(&machine.id).cloned() else { return Ok(None) };
+        tokio::time::sleep(after).await;
+        Ok(Some(notice))
     }
 }
 

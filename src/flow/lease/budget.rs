@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::base::clock;
 use model::base::text;
 use model::event::{MachineEvent, Teller};
 use model::fault::Fault;
@@ -27,7 +28,7 @@ pub async fn foresee(run: &Run, site: &Site, request: &MachineRequest) -> Result
 }
 
 fn life(request: &MachineRequest) -> Duration {
-    Duration::try_from(request.expires_at.duration_since(request.now)).unwrap_or_default()
+    clock::since(request.now, request.expires_at)
 }
 
 /// The cost of the machine until its expiry, for people.

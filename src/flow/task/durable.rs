@@ -10,6 +10,7 @@
 //! in order, but not in order relative to each other.
 
 mod follow;
+mod notice;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use guest::tasks::{OTHER_BOOT, Request};
 use guest::{self, Guest};
+use model::base::clock;
 use model::base::deadline::{Deadline, Pace};
 use model::base::id::TaskId;
 use model::base::text;
@@ -27,7 +29,9 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::machine::{Machine, Platform};
 use model::output::Output;
+use model::provider::ability::Notice;
 use model::task::{Command, Offsets};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::run::Run;
@@ -82,6 +86,8 @@ struct Inner {
     boot: tokio::sync::Mutex<Option<String>>,
     /// When the machine was last known to answer.
     answered: Mutex<Instant>,
+    /// The notice that the machine is taken back, once it was given.
+    notice: watch::Sender<Option<Notice>>,
 }
 
 /// The connection of the moment.
@@ -129,6 +135,7 @@ impl Durable {
                 link: tokio::sync::Mutex::new(link),
                 boot: tokio::sync::Mutex::new(None),
                 answered: Mutex::new(Instant::now()),
+                notice: watch::Sender::new(None),
             }),
         }
     }
@@ -260,7 +267,7 @@ impl Durable {
     fn patience(&self) -> Duration {
         let (run, site, machine) = (&self.inner.run, &self.inner.site, &self.inner.machine);
         if machine.kept {
-            return Duration::try_from(machine.expires_at.duration_since(run.now())).unwrap_or_default();
+            return clock::since(run.now(), machine.expires_at);
         }
         let answered = *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner);
         site.grace.saturating_sub(answered.elapsed())

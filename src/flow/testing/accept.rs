@@ -47,6 +47,11 @@ impl Acceptance {
         &self.path
     }
 
+    /// Whether both are of one file, and would write something else into it.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        self.path == other.path && self.content != other.content
+    }
+
     /// Writes it whole or not at all; its mode stays.
     pub fn write(&self) -> Result<(), Fault> {
         self.put().map_err(|error| Fault::outside(format!("cannot write `{}`", self.path.display())).because(error))

@@ -70,6 +70,9 @@ pub async fn finish(
         drained => drained,
     };
     let mut reported = report.reported();
+    if reported.extras {
+        leave_out_extras(&begun.expected, &mut reported);
+    }
     let gap = gap(&reported, drained.err()).or_else(|| unasked(begun, &reported));
     let caveats = std::mem::take(&mut reported.caveats);
     let building = build_time(begun.built, &reported, took);
@@ -128,6 +131,13 @@ fn gap(reported: &RunnerReport, unread: Option<Fault>) -> Option<String> {
     }
 }
 
+/// Leaves out the tests that a runner runs for others which were asked for: their results are told where they were asked for.
+fn leave_out_extras(asked: &[TestName], reported: &mut RunnerReport) {
+    let asked: BTreeSet<&TestName> = asked.iter().collect();
+    reported.tests.retain(|test| asked.contains(&test.name));
+    reported.unfinished.retain(|name, _| asked.contains(name));
+}
+
 /// Says which test a report names that nobody asked for: then the names in it are not those of the list, and one that is missing may
 /// hide behind another.
 fn unasked(begun: &BegunTests, reported: &RunnerReport) -> Option<String> {
@@ -175,6 +185,16 @@ fn locate(runner: &dyn Runner, root: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_that_ran_for_another_has_its_result_where_it_was_asked_for() {
+        let names = ["needs", "starts", "stops"].map(TestName::from);
+        let mut reported = RunnerReport { tests: not_run_results(&names, "why"), ..RunnerReport::default() };
+        reported.unfinished.insert("other".into(), None);
+        leave_out_extras(&names[..2], &mut reported);
+        let left: Vec<&str> = reported.tests.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!((left, reported.unfinished.len()), (vec!["needs", "starts"], 0));
+    }
 
     #[test]
     fn a_test_that_was_ended_with_the_run_did_not_fail() {

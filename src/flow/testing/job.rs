@@ -24,6 +24,21 @@ use crate::task::durable::Durable;
 use crate::testing::{BegunTests, Records, TestTask, Tested, begin, follow, set_up};
 use crate::transfer::artifacts::Fetch;
 
+/// What holds for tests on whatever machines they run.
+#[derive(Clone, Copy)]
+pub struct TestTerms<'a> {
+    /// Scripts with the clauses that the runner adds to the machine contract.
+    pub clauses: &'a [ScriptFile],
+    /// The files to fetch afterwards.
+    pub fetch: &'a Fetch,
+    /// Whether a run in which every test was skipped is green.
+    pub allow_all_skipped: bool,
+    /// How long a machine is kept on which a test failed; none for not at all.
+    pub keep_failed: Option<Duration>,
+    /// The mutes that hold.
+    pub mutes: &'a [Mute],
+}
+
 /// Tests to run on a machine of their own.
 pub struct TestJob<'a> {
     /// The tests.
@@ -34,20 +49,10 @@ pub struct TestJob<'a> {
     pub baking: &'a BakeOptions,
     /// The machine.
     pub order: &'a Order,
-    /// Scripts with the clauses that the runner adds to the machine contract.
-    pub clauses: &'a [ScriptFile],
-    /// The files to fetch afterwards.
-    pub fetch: &'a Fetch,
+    /// What holds for the tests anywhere.
+    pub terms: TestTerms<'a>,
     /// How long the tests may take; none leaves that to the runner.
     pub limit: Option<Duration>,
-    /// Whether a run in which every test was skipped is green.
-    pub allow_all_skipped: bool,
-    /// How long a machine is kept on which a test failed; none for not at all.
-    pub keep_failed: Option<Duration>,
-    /// The mutes that hold.
-    pub mutes: &'a [Mute],
-    /// When the job began, for the times of its parts.
-    pub began: Instant,
     /// What happens once the tests go on by themselves.
     pub once_begun: OnceBegun<'a>,
 }
@@ -74,9 +79,10 @@ pub async fn run_job(
     records: &Records<'_>,
     builds: &dyn BuildStore,
 ) -> Result<JobEnd, Fault> {
+    let began = Instant::now();
     let request = request_with_image(run, site, job.plan, job.baking, job.order).await?;
-    let baked_in = job.began.elapsed();
-    Ok(on_machine(run, site, &TestOnMachine { job, records, builds, baked_in }, &request).await)
+    let baked_in = began.elapsed();
+    Ok(on_machine(run, site, &TestOnMachine { job, records, builds, began, baked_in }, &request).await)
 }
 
 /// A job whose image is there.
@@ -84,6 +90,8 @@ struct TestOnMachine<'a> {
     job: &'a TestJob<'a>,
     records: &'a Records<'a>,
     builds: &'a dyn BuildStore,
+    /// When it began, for the times of its parts.
+    began: Instant,
     /// How long it took until the image was there.
     baked_in: Duration,
 }
@@ -95,7 +103,7 @@ async fn on_machine(run: &Run, site: &Site, test: &TestOnMachine<'_>, request: &
     let mut task = None;
     let ended = with_machine(run, site, request, &folder, Some(&clean), async |machine, durable| {
         let target = test.records.folder.write_target(machine)?;
-        contract::require_where_it_stays(run, durable, test.job.clauses).await?;
+        contract::require_where_it_stays(run, durable, test.job.terms.clauses).await?;
         let work = test.work(run, machine, durable, &target, &mut task);
         hold::with_presence(durable, runner, work).await
     })
@@ -114,7 +122,7 @@ impl TestOnMachine<'_> {
         task: &mut Option<TestTask>,
     ) -> Result<Completion<Option<Tested>>, Fault> {
         let job = self.job;
-        let booting = job.began.elapsed().saturating_sub(self.baked_in);
+        let booting = self.began.elapsed().saturating_sub(self.baked_in);
         let ready = set_up(run, machine, durable, job.runner, target, self.builds).await?;
         if let Some(ran) = ready.unbuilt_run() {
             *task = Some(self.record(&ready.begun(machine, run.now(), job.limit), booting));
@@ -149,10 +157,10 @@ impl TestOnMachine<'_> {
             baking: self.baked_in,
             booting,
             begun: begun.clone(),
-            fetch: job.fetch.clone(),
-            allow_all_skipped: job.allow_all_skipped,
-            keep_failed: job.keep_failed,
-            mutes: job.mutes.to_vec(),
+            fetch: job.terms.fetch.clone(),
+            allow_all_skipped: job.terms.allow_all_skipped,
+            keep_failed: job.terms.keep_failed,
+            mutes: job.terms.mutes.to_vec(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::base::clock;
 use model::connection::Process;
 use model::event::{TestsEvent, TroubleEvent};
 use model::exit::Exit;
@@ -34,8 +35,7 @@ pub(super) async fn until_ended(
         durable.follow_task(&begun.task, Offsets { stdout, stderr: kept.stderr.saturating_sub(base.stderr) })
     };
     let limit = begun.limit;
-    let mut over =
-        Duration::try_from(saturating_add(begun.began_at, limit).duration_since(run.now())).unwrap_or_default();
+    let mut over = clock::since(run.now(), saturating_add(begun.began_at, limit));
     // A driver that comes after the limit still takes tests that ended before it. If the machine cannot be asked,
     // following says why.
     if over.is_zero() && durable.has_ended(&begun.task).await.unwrap_or(true) {

@@ -4,6 +4,8 @@
 //! driver can go on. [`worker`] serves one machine, `drive` all of them.
 
 mod board;
+mod cells;
+mod crew;
 mod drive;
 mod entry;
 mod merge;
@@ -12,13 +14,15 @@ mod pace;
 pub mod queue;
 mod record;
 mod resume;
+mod whole;
 mod worker;
 
-pub use drive::{Group, ShardsJob, Split, run_shards};
+pub use cells::{CellEnd, CellJob, CellNote, CellRun, collect_cells, resume_cells, run_cells};
+pub use drive::{Group, ShardsJob, Split};
 pub use entry::{Closing, Entry, Happening, Joined, PartEnd, Policy, Selection, TestOrder};
-pub use outcome::{Ended, ShardsEnd, collect};
+pub use outcome::{Ended, ShardsEnd};
 pub use record::{ShardRecord, ShardTask};
-pub use resume::{ShardsRun, resume_shards};
+pub use resume::ShardsRun;
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock;
 use model::base::id::MachineId;
 use model::machine::ProviderKind;
+use model::matrix::Point;
 use model::mute;
 use model::outcome::{Cell, Counts, Evidence, MachineUse, Results, Span, TimeSplit, Verdict, count, verdict};
 use model::subject::TestSubject;
@@ -26,7 +28,7 @@ pub fn results(
     for test in &mut ran.tests {
         test.muted = mute::find(&task.mutes, &test.name);
     }
-    let total = Duration::try_from(run.now().duration_since(started_at)).unwrap_or_default();
+    let total = clock::since(started_at, run.now());
     let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
     let (verdict, counts) = (verdict(&ran.tests, &evidence), count(&ran.tests));
     let machine = machine_use(provider, &task, &ran, cost);
@@ -59,7 +61,7 @@ pub fn results(
     }
 }
 
-/// A run that is one point of a matrix.
+/// A run that is the only cell of its matrix.
 pub(super) fn cell(
     image: &str,
     subject: &TestSubject,
@@ -67,6 +69,8 @@ pub(super) fn cell(
     (verdict, counts): (Verdict, Counts),
 ) -> Cell {
     Cell {
+        point: Point::default(),
+        why: None,
         image: image.to_owned(),
         distro: subject.distro.clone(),
         python: subject.python.clone(),

@@ -4,6 +4,8 @@
 //! a third of it, and below it a line `#= KEY VALUE` for each value. The script reads these lines by the instance's metadata, so no
 //! value is ever part of a program; programs among the values travel as base64.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -44,6 +46,11 @@ impl Life for Windows {
 
     fn renew_lease(&self, until: Timestamp) -> Command {
         without_input(RENEW_LEASE, &[&until.as_second().to_string()])
+    }
+
+    /// A machine that is taken back is noticed when it has ended.
+    fn watch_notice(&self, _: Duration, _: u32) -> Option<Command> {
+        None
     }
 
     /// The user is an administrator, whose sessions by SSH have all rights.

@@ -1,11 +1,17 @@
 //! The time as an argument, so that a test can say what time it is; and spans of time in JSON.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 /// Gives the current time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The time from one moment to another; zero where a clock was turned back between them.
+pub fn since(from: Timestamp, until: Timestamp) -> Duration {
+    Duration::try_from(until.duration_since(from)).unwrap_or_default()
+}
 
 /// For `serde(with)`: a [`std::time::Duration`] as a number of seconds with a fraction, the form of all spans in our
 /// JSON.

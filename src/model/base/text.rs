@@ -1,8 +1,11 @@
 //! Text for people: the nearest known name, sizes, spans of time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+use crate::base::clock;
 
 /// Length of the shortest word that is searched for inside other words.
 const LEAST_SOUGHT: usize = 3;
@@ -59,7 +62,7 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
 
 /// The time from `then` to `now`; none at all where clocks differ so much that it is negative.
 pub fn between(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+    clock::since(then, now)
 }
 
 /// `text` cut to about `cap` bytes, with the number of omitted bytes at its end: `beginning [… 12 bytes left out]`.
@@ -205,6 +208,12 @@ pub fn is_url(text: &str) -> bool {
     plain && rooted && !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase() || b == b'+')
 }
 
+/// Each text once, without blank ones, in their order.
+pub fn distinct(all: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    all.into_iter().filter(|text| !text.is_empty() && seen.insert(text.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +262,11 @@ mod tests {
     fn what_is_cut_says_how_much() {
         assert_eq!(cut("short", 5), "short");
         assert_eq!(cut("a€b", 2), "a [… 4 bytes left out]");
+    }
+
+    #[test]
+    fn a_text_that_is_there_already_and_a_blank_one_are_left_out() {
+        assert_eq!(distinct(["a", "", "b", "a"].map(str::to_owned)), ["a", "b"]);
     }
 
     #[test]

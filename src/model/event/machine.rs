@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock;
@@ -79,6 +80,13 @@ pub enum MachineEvent {
         /// Why.
         failure: Failure,
     },
+    /// Notice was given that the machine is taken back by whoever lends it.
+    TakenBack {
+        /// Who takes it back and what it was, in words.
+        why: String,
+        /// When it ends, where that is known.
+        ends_at: Option<Timestamp>,
+    },
     /// The machine could not be told to live on without its driver.
     NotLeft {
         /// When it may end.
@@ -150,6 +158,10 @@ impl MachineEvent {
             }
             Self::LeaseNotRenewed { failure } => {
                 Words::Warning(format!("cannot renew the lease of {id}, it will end by itself: {}", failure.line()))
+            }
+            Self::TakenBack { why, ends_at } => {
+                let when = ends_at.map_or_else(|| "soon".to_owned(), |at| format!("at {at:.0}"));
+                Words::Warning(format!("{id} ends {when}: {why}"))
             }
             Self::NotLeft { within, failure } => Words::Warning(format!(
                 "{id} could not be told to live on and may end in {}: {}",

@@ -16,12 +16,13 @@ pub struct Teller {
     sink: Arc<dyn Sink>,
     clock: Clock,
     subject: Option<Subject>,
+    cell: Option<String>,
 }
 
 impl Teller {
     /// A teller that reports to `sink`, without a subject.
     pub fn new(sink: Arc<dyn Sink>, clock: Clock) -> Self {
-        Self { sink, clock, subject: None }
+        Self { sink, clock, subject: None, cell: None }
     }
 
     /// A teller whose events go nowhere.
@@ -35,6 +36,12 @@ impl Teller {
         Self { subject: Some(subject), ..self.clone() }
     }
 
+    /// The same teller for what happens in one cell of a matrix; without a name it is the run as before.
+    #[must_use]
+    pub fn in_cell(&self, name: Option<String>) -> Self {
+        Self { cell: name.or_else(|| self.cell.clone()), ..self.clone() }
+    }
+
     /// The time, by the clock of the events.
     pub fn now(&self) -> Timestamp {
         (self.clock)()
@@ -42,7 +49,7 @@ impl Teller {
 
     /// Reports what happened to the subject.
     pub fn tell(&self, kind: impl Into<EventKind>) {
-        let event = Event { at: self.now(), subject: self.subject.clone(), kind: kind.into() };
+        let event = Event { at: self.now(), subject: self.subject.clone(), cell: self.cell.clone(), kind: kind.into() };
         self.sink.event(event);
     }
 

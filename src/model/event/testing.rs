@@ -119,6 +119,11 @@ pub enum TestsEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// The runner has ended on the machine that is the subject: no test of its part is at work there any more.
+    PartEnded {
+        /// The number of the part among those of the machine, from 1.
+        part: u32,
+    },
     /// The tests' output could not be stored on this computer; it waits on the machine.
     OutputWaits {
         /// Why.
@@ -211,6 +216,7 @@ impl TestsEvent {
                 let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
                 Words::Test(format!("{test} {}{took}{reason}", outcome.words()))
             }
+            Self::PartEnded { part } => Words::Test(format!("part {part} has ended")),
             Self::OutputWaits { failure } => {
                 Words::Warning(format!("{}; trying again until there is room", failure.line()))
             }

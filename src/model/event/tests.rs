@@ -109,6 +109,8 @@ fn of_machines() -> Vec<EventKind> {
         MachineEvent::ConnectionLost { why: "end of file".into() },
         MachineEvent::ConnectedAgain { after: took() },
         MachineEvent::LeaseNotRenewed { failure: failure() },
+        MachineEvent::TakenBack { why: "Amazon takes the spot instance back".into(), ends_at: Some(at()) },
+        MachineEvent::TakenBack { why: "Amazon takes the spot instance back".into(), ends_at: None },
         MachineEvent::NotLeft { within: took(), failure: failure() },
         MachineEvent::Following { run: "r-1".parse().unwrap() },
         MachineEvent::NotReleased { failure: failure() },
@@ -153,6 +155,7 @@ fn of_tests() -> Vec<EventKind> {
         TestsEvent::Selected { tests: 3, foreseen: None },
         TestsEvent::Selected { tests: 3, foreseen: Some(Duration::from_secs(75)) },
         TestsEvent::TestBegan { test: "test-a.t".into() },
+        TestsEvent::PartEnded { part: 2 },
         TestsEvent::ended(&TestResult::of(
             "test-a.t".into(),
             TestOutcome::Failed,
@@ -237,7 +240,7 @@ fn of_runs() -> Vec<EventKind> {
 /// Every kind of event, most of them once.
 fn all() -> Vec<Event> {
     let kinds = [steps(), of_machines(), of_images_and_accounts(), of_tests(), of_files_and_removals(), of_runs()];
-    let event = |kind| Event { at: at(), subject: Some(Subject::Machine(machine())), kind };
+    let event = |kind| Event { at: at(), subject: Some(Subject::Machine(machine())), cell: None, kind };
     kinds.into_iter().flatten().map(event).collect()
 }
 
@@ -281,6 +284,7 @@ fn an_event_is_one_flat_object() {
     let event = Event {
         at: at(),
         subject: Some(Subject::Machine(machine())),
+        cell: None,
         kind: EventKind::Machine(MachineEvent::ConnectedAgain { after: Duration::from_millis(2500) }),
     };
     assert_eq!(
@@ -290,17 +294,18 @@ fn an_event_is_one_flat_object() {
     let event = Event {
         at: at(),
         subject: None,
+        cell: Some("debian12/tmpfs".into()),
         kind: StepEvent::Ended { work: works().remove(0), took: took(), moved: None }.into(),
     };
     assert_eq!(
         line(&event),
-        r#"{"at":"2026-11-20T10:53:01.25Z","family":"step","kind":"ended","work":{"doing":"booting","machine":"hg-0123456789","image":"linux-dev-debian12"},"took":65.5}"#
+        r#"{"at":"2026-11-20T10:53:01.25Z","in_cell":"debian12/tmpfs","family":"step","kind":"ended","work":{"doing":"booting","machine":"hg-0123456789","image":"linux-dev-debian12"},"took":65.5}"#
     );
 }
 
 #[test]
 fn what_a_newer_build_wrote_is_skipped_and_so_is_a_torn_line() {
-    let known = Event { at: at(), subject: None, kind: TestsEvent::NothingUncommitted.into() };
+    let known = Event { at: at(), subject: None, cell: None, kind: TestsEvent::NothingUncommitted.into() };
     let more = line(&known).replace("{\"at\"", "{\"colour\":\"blue\",\"at\"");
     let lines = [
         r#"{"at":"2026-11-20T10:53:01Z","family":"tests","kind":"shard_joined","machine":"hg-1"}"#.to_owned(),
@@ -374,6 +379,8 @@ fn the_words_of_every_kind() {
     Warning("the connection to hg-0123456789 was lost (end of file); what runs there goes on, connecting again")
     Notice("connected to hg-0123456789 again after 1m 06s")
     Warning("cannot renew the lease of hg-0123456789, it will end by itself: cannot do `x`: no room")
+    Warning("hg-0123456789 ends at 2026-11-20T10:53:01Z: Amazon takes the spot instance back")
+    Warning("hg-0123456789 ends soon: Amazon takes the spot instance back")
     Warning("hg-0123456789 could not be told to live on and may end in 1m 06s: cannot do `x`: no room")
     Notice("Following run r-1 on hg-0123456789")
     Warning("cannot release hg-0123456789: cannot do `x`: no room")
@@ -400,6 +407,7 @@ fn the_words_of_every_kind() {
     Notice("3 tests for all machines")
     Notice("3 tests for all machines, about 1m 15s of work")
     Test("test-a.t ...")
+    Test("part 2 has ended")
     Test("test-a.t failed (1.2s): no")
     Test("test-b.t passed")
     Notice("The uncommitted changes of 2 files are not sent; `--working-copy` sends them")
@@ -448,7 +456,8 @@ fn the_words_of_every_kind() {
 #[test]
 fn however_many_names_there_are_an_event_holds_a_few() {
     let names: Vec<String> = (0..100_000).map(|number| number.to_string()).collect();
-    let event = Event { at: at(), subject: None, kind: FilesEvent::LinksLeft(names.as_slice().into()).into() };
+    let event =
+        Event { at: at(), subject: None, cell: None, kind: FilesEvent::LinksLeft(names.as_slice().into()).into() };
     assert!(line(&event).len() < 2000, "{}", line(&event).len());
     let words = Words::Notice("Links that do not lead to a file were left: 0, 1, 2, 99997 more".to_owned());
     assert_eq!(event.words(), words);

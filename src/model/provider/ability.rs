@@ -27,6 +27,8 @@ pub struct Abilities<'a> {
     pub volumes: Option<&'a dyn VolumeRange>,
     /// Its machines may end while they boot, and are finished over the first connection.
     pub boot: Option<&'a dyn Boot>,
+    /// It may take machines back that are in use, and gives notice before.
+    pub notices: Option<&'a dyn Notices>,
     /// It can list everybody's machines.
     pub survey: Option<&'a dyn Survey>,
     /// It can end many machines at the same time.
@@ -109,6 +111,26 @@ pub trait Boot: Send + Sync {
     /// Finishes the machine over the first proved connection, as the machine's user or as root: a host key that was
     /// handed over is replaced by one that the machine made itself. Gives the machine as it is then.
     async fn settle(&self, machine: &Machine, connection: &dyn Connection) -> Result<Machine, Fault>;
+}
+
+/// The notice that a machine is about to be taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Who takes it back and what it was, in words: `Amazon takes the spot instance back`.
+    pub why: String,
+    /// When it ends; none where that is not said.
+    pub ends_at: Option<Timestamp>,
+}
+
+/// Sees notices on machines that may be taken back while they are in use.
+#[async_trait]
+pub trait Notices: Send + Sync {
+    /// Whether the machine may be taken back, and notice of that can be seen on it.
+    fn may_give(&self, machine: &Machine) -> bool;
+
+    /// Returns when notice is given, as the machine sees it over `connection`; none where the connection has ended before. Fails where
+    /// the machine cannot see notices.
+    async fn wait_for_notice(&self, machine: &Machine, connection: &dyn Connection) -> Result<Option<Notice>, Fault>;
 }
 
 /// Looks at machines no matter who made them.

@@ -287,6 +287,10 @@ impl Place<'_> {
             }
             self.below(&Spanned::new(own.span(), file.clone()))?;
         }
+        if report.extras && report.format != Format::Junit {
+            // The others are told as they come, to those who watch and to those who count failures.
+            return refused("`extras` is for `format = \"junit\"`, which is read at the end");
+        }
         match (&report.test, report.format) {
             (Some(form), Format::Junit) => match NameForm::parse(form) {
                 Ok(_) => Ok(report.clone()),
@@ -396,6 +400,7 @@ mod tests {
     fn a_preset_says_what_the_file_leaves_out() {
         let (tests, _) = load_text("preset = 'pytest'\ntest-timeout = '30s'\n").unwrap();
         assert_eq!((tests.report.format, tests.test_limit), (Format::Events, Some(Duration::from_secs(30))));
+        assert!(load_text("preset = 'ctest'\n").unwrap().0.report.extras && !tests.report.extras);
         let (own, _) = load_text("preset = 'pytest'\nlist = 'cat names'\n").unwrap();
         assert_eq!((own.list.as_str(), &own.run), ("cat names", &tests.run));
     }
@@ -432,6 +437,7 @@ mod tests {
             ("{ format = 'tap', output = true, file = 'x' }", "in a `file`, or it is the `output`"),
             ("{ format = 'tap', file = '/x' }", "does not stay below"),
             ("{ format = 'tap', test = '{name}' }", "`test` is for"),
+            ("{ format = 'tap', extras = true }", "`extras` is for"),
             ("{ format = 'junit', test = '{nme}' }", "`{nme}`"),
             ("{ format = 'junt' }", "unknown variant `junt`"),
             ("{ file = 'x' }", "missing field `format`"),

@@ -108,6 +108,9 @@ pub(super) struct Report {
     /// What a test is called by, in JUnit's XML.
     #[serde(default)]
     pub test: Option<String>,
+    /// Whether a runner that is given names runs others with them that those need.
+    #[serde(default)]
+    pub extras: bool,
 }
 
 /// The format of a report.

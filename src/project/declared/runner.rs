@@ -17,7 +17,7 @@ use model::filesystem::Filesystem;
 use model::machine::{Machine, Platform};
 use model::output::Output;
 use model::preparation::{FilesToSend, Job, Preparation, Tenancy};
-use model::runner::{Layout, Part, ReportReader, Runner, TestListing};
+use model::runner::{Layout, Part, ReportReader, Runner, RunnerReport, TestListing, TestNews};
 use model::script::ScriptFile;
 use model::subject::TestSubject;
 use model::task::{Command, StepCommand};
@@ -209,6 +209,31 @@ impl DeclaredTests {
     }
 }
 
+/// A reader of reports which may hold more than what was asked for.
+struct ReaderWithExtras(Box<dyn ReportReader>);
+
+impl ReportReader for ReaderWithExtras {
+    fn feed(&mut self, bytes: &[u8]) {
+        self.0.feed(bytes);
+    }
+
+    fn report(&mut self) -> RunnerReport {
+        RunnerReport { extras: true, ..self.0.report() }
+    }
+
+    fn news(&mut self) -> Vec<TestNews> {
+        self.0.news()
+    }
+
+    fn ended(&self) -> BTreeSet<TestName> {
+        self.0.ended()
+    }
+
+    fn output_file(&self, test: &TestName) -> Option<String> {
+        self.0.output_file(test)
+    }
+}
+
 /// The system of the machine.
 fn guest() -> &'static dyn Guest {
     guest::of(DeclaredTests::PLATFORM)
@@ -320,7 +345,19 @@ impl Runner for DeclaredTests {
         format!("{}/report", Self::results(part))
     }
 
-    fn read_report(&self, _: Option<u32>) -> Box<dyn ReportReader> {
+    fn read_report(&self, part: Option<u32>) -> Box<dyn ReportReader> {
+        let reader = self.reader();
+        // Where all tests run nothing can be extra.
+        match self.declaration.report.extras && (part.is_some() || !self.tests.is_empty()) {
+            true => Box::new(ReaderWithExtras(reader)),
+            false => reader,
+        }
+    }
+}
+
+impl DeclaredTests {
+    /// A reader of the format that was declared.
+    fn reader(&self) -> Box<dyn ReportReader> {
         match self.declaration.report.format {
             Format::Events => Box::new(EventsReader::strict()),
             Format::Tap => Box::new(TapReader::new()),

@@ -19,6 +19,9 @@ const NAME_CAP: usize = 1024;
 /// The longest path of a program that a caveat names.
 const PATH_CAP: usize = 256;
 
+/// How much is told of a failure that belongs to no test, in bytes.
+const FAULT_CAP: usize = 500;
+
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line {
@@ -56,6 +59,10 @@ enum Line {
         outcome: ReportedOutcome,
         seconds: Option<f64>,
         reason: Option<String>,
+    },
+    /// Something failed that belongs to no test.
+    Fault {
+        text: String,
     },
     End,
 }
@@ -170,6 +177,9 @@ fn take_line(tally: &mut Tally, line: &[u8]) {
             let reason = reason.or_else(|| outcome.reason().map(str::to_owned));
             tally.finish(test, outcome.into_test(), seconds.and_then(span), reason);
         }
+        Line::Fault { text } => {
+            tally.note(format!("a failure of no test ({})", text::cut(&text, FAULT_CAP).escape_debug()));
+        }
         Line::End => tally.end(),
     }
 }
@@ -252,6 +262,9 @@ mod tests {
         assert_eq!(twice.excess.as_deref(), Some("a second result of the test `t`"));
         let ends_twice = read(&[whole.as_str(), end].concat()).1;
         assert_eq!(ends_twice.excess.as_deref(), Some("a second end"));
+        let fault = "{\"event\": \"fault\", \"text\": \"teardown_file failed\"}\n";
+        let faulty = read(&[&started("t"), &finished("t", "passed"), fault, end].concat()).1;
+        assert_eq!(faulty.excess.as_deref(), Some("a failure of no test (teardown_file failed)"));
     }
 
     #[test]

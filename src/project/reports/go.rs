@@ -128,7 +128,7 @@ impl GoStream {
             self.slow.remove(&name);
             let said = self.said.remove(&name).unwrap_or_default();
             self.held = self.held.saturating_sub(said.len());
-            self.tally.finish(name, TestOutcome::TimedOut, None, None);
+            self.tally.finish(name, TestOutcome::TimedOut, None, why_failed(&said));
         }
     }
 
@@ -148,7 +148,11 @@ impl GoStream {
         if outcome.is_failure() && !said.is_empty() {
             self.tally.detail(name.clone(), &said, None);
         }
-        let reason = (outcome == TestOutcome::Skipped).then(|| why_skipped(&said)).flatten();
+        let reason = match outcome {
+            TestOutcome::Passed => None,
+            TestOutcome::Skipped => why_skipped(&said),
+            _ => why_failed(&said),
+        };
         self.tally.finish(name, outcome, event.elapsed.and_then(span), reason);
     }
 
@@ -173,10 +177,17 @@ fn name(package: &str, test: &str) -> String {
     format!("{package}.{test}")
 }
 
+/// Why a test failed: what it panicked with, else its last line.
+fn why_failed(said: &str) -> Option<String> {
+    let panic = said.lines().find_map(|line| line.strip_prefix("panic: "));
+    panic.map(|words| words.trim_end_matches(" [recovered]").to_owned()).or_else(|| why_skipped(said))
+}
+
 /// What a skipped test says: its last line that is not the harness' own, without the file and the line that it stands in.
 fn why_skipped(said: &str) -> Option<String> {
-    let own = |line: &&str| !line.starts_with("===") && !line.starts_with("---") && !line.trim().is_empty();
-    let line = said.lines().rfind(own)?.trim();
+    let own = ["===", "---", "FAIL", "exit status "];
+    let told = |line: &&str| !line.is_empty() && !own.iter().any(|own| line.starts_with(own));
+    let line = said.lines().map(str::trim).rfind(told)?;
     Some(line.split_once(".go:").and_then(|(_, rest)| rest.split_once(": ")).map_or(line, |(_, why)| why).to_owned())
 }
 
@@ -226,7 +237,8 @@ mod tests {
             ]
         );
         assert_eq!(report.tests[1].detail.as_deref(), Some("    a_test.go:7: want 2\n"));
-        assert_eq!(report.tests[3].reason.as_deref(), Some("no network"));
+        let reasons: Vec<_> = report.tests[1..].iter().map(|test| test.reason.as_deref()).collect();
+        assert_eq!(reasons, [Some("want 2"), Some("test timed out after 5s"), Some("no network")]);
     }
 
     #[test]

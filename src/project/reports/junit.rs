@@ -153,6 +153,8 @@ struct Case {
     listening: Listening,
     /// Whether CTest could not run it.
     not_run: bool,
+    /// Whether it was disabled.
+    disabled: bool,
 }
 
 /// To what the text of the present element belongs.
@@ -216,6 +218,7 @@ impl Document<'_> {
                     printed: String::new(),
                     listening: Listening::Nothing,
                     not_run: status == "notrun",
+                    disabled: status == "disabled",
                 });
             }
             b"failure" | b"error" => self.came_to(TestOutcome::Failed, element),
@@ -287,10 +290,12 @@ impl Document<'_> {
             return self.tally.note("a test without a name");
         }
         let said = if case.said.trim().is_empty() { case.printed.trim() } else { case.said.trim() };
+        // CTest has no element for a test that its project disabled, and says so where others have the output.
+        let reason = case.reason.or_else(|| case.disabled.then(|| "disabled".to_owned()));
         if case.outcome == TestOutcome::Failed && !said.is_empty() {
             self.tally.detail(case.name.clone(), said, None);
         }
-        self.tally.finish(case.name, case.outcome, case.took.and_then(span), case.reason);
+        self.tally.finish(case.name, case.outcome, case.took.and_then(span), reason);
     }
 }
 
@@ -379,7 +384,7 @@ mod tests {
             format!("<testcase name='{name}' status='{status}'>{inner}</testcase>")
         };
         let cases = [
-            case("disabled", "disabled", "<skipped message='Disabled'/>"),
+            case("disabled", "disabled", "<properties/><system-out>Disabled</system-out>"),
             case("fails", "fail", "<failure message=''/><system-out>want 3\n</system-out>"),
             case("gone", "notrun", "<skipped message='Unable to find executable: x'/>"),
             case("skips", "notrun", "<skipped message='SKIP_RETURN_CODE=77'/>"),
@@ -388,6 +393,7 @@ mod tests {
         let outcomes: Vec<_> = report.tests.iter().map(|test| test.outcome).collect();
         use TestOutcome::{Failed, Skipped};
         assert_eq!(outcomes, [Skipped, Failed, Failed, Skipped]);
+        assert_eq!(report.tests[0].reason.as_deref(), Some("disabled"));
         assert_eq!(report.tests[1].detail.as_deref(), Some("want 3"));
         assert_eq!(report.tests[2].reason.as_deref(), Some("Unable to find executable: x"));
     }

@@ -126,9 +126,32 @@ impl LibtestStream {
         if outcome.is_failure() && !said.is_empty() {
             self.tally.detail(test.name.clone(), said, None);
         }
-        let took = test.exec_time.and_then(span);
-        self.tally.finish(test.name, outcome, took, test.message.or(test.reason));
+        let reason = test.message.as_deref().and_then(why_failed).or(test.message).or(test.reason);
+        let reason =
+            reason.or_else(|| (outcome == TestOutcome::Failed).then(|| why_failed(said).unwrap_or_else(silent)));
+        self.tally.finish(test.name, outcome, test.exec_time.and_then(span), reason);
     }
+}
+
+/// What is said of a test whose process left nothing to read: nextest does not report how it ended.
+fn silent() -> String {
+    "its process ended without output, as by a signal".to_owned()
+}
+
+/// Why a test failed by its output: what it panicked with, else its last line that is not the harness' own.
+fn why_failed(said: &str) -> Option<String> {
+    let own = ["running ", "test ", "note: ", "failures:", "successes:", "stack backtrace:", "---- "];
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut last = None;
+    while let Some(line) = lines.next() {
+        if let Some((_, panicked)) = line.split_once(" panicked at ") {
+            // Before Rust 1.73 it stood in the same line, before the place.
+            let quoted = panicked.strip_prefix('\'').and_then(|rest| rest.rsplit_once("', ")).map(|(words, _)| words);
+            return quoted.or_else(|| lines.next()).or(Some(line)).map(str::to_owned);
+        }
+        last = Some(line).filter(|line| !own.iter().any(|own| line.starts_with(own))).or(last);
+    }
+    last.map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -169,6 +192,21 @@ mod tests {
         assert_eq!(report.tests[0].took, span(0.25));
         assert_eq!(report.tests[1].detail.as_deref(), Some("assertion failed\n"));
         assert_eq!(report.tests[3].reason.as_deref(), Some("slow"));
+        assert_eq!(report.tests[1].reason.as_deref(), Some("assertion failed"));
+    }
+
+    #[test]
+    fn a_failure_has_a_reason() {
+        let failed = |said: &str| {
+            let line = serde_json::json!({"type": "test", "event": "failed", "name": "t", "stdout": said});
+            let reason = read(&format!("{BEGINS}{line}\n")).tests[0].reason.clone();
+            reason.unwrap()
+        };
+        let panic = "\nthread 't' (7) panicked at src/lib.rs:8:9:\nassertion failed: sums\n  left: 2\nnote: run with\n";
+        assert_eq!(failed(panic), "assertion failed: sums");
+        assert_eq!(failed("thread 't' panicked at 'it's no use', src/lib.rs:8:9\nnote: run with\n"), "it's no use");
+        assert_eq!(failed("running 1 test\nError: \"no disk\"\ntest t ... FAILED\n\n"), "Error: \"no disk\"");
+        assert_eq!(failed(""), silent());
     }
 
     #[test]

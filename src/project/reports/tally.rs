@@ -249,6 +249,7 @@ impl Tally {
             building: self.building,
             began,
             complete: self.complete,
+            extras: false,
             excess: self.beyond.take(),
         }
     }

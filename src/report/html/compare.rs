@@ -1,10 +1,11 @@
 //! What changed from an earlier run to this one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use model::base::id::TestName;
-use model::outcome::{Results, TestOutcome, TestResult};
+use model::base::text::distinct;
+use model::outcome::{Cell, Results, TestOutcome, TestResult};
 
 /// A test is slower or faster when its time changed by this factor and by this span at least. By choice: a smaller change is as often
 /// the work of others on the same computer.
@@ -52,20 +53,35 @@ pub(super) struct Comparison<'a> {
     pub(super) spans: (Duration, Duration),
     /// How many passed both times.
     pub(super) passed_twice: usize,
+    /// The cell of the earlier run whose tests alone are compared, because only that run has a matrix.
+    pub(super) cell: Option<String>,
 }
 
+/// By what a test is found in the earlier run: its name, and its cell where both runs have a matrix.
+type Key<'a> = (Option<&'a str>, &'a TestName);
+
 impl<'a> Comparison<'a> {
-    /// Compares the tests of `now` with those of `before`, by name.
+    /// Compares the tests of `now` with those of `before`, by name: in each cell with the same cell where both have a matrix, in each
+    /// with the only one of a run that has none, and where only the earlier one has a matrix with the cell that is most like this run.
     pub(super) fn of(now: &'a Results, before: &'a Results) -> Self {
-        let mut earlier: HashMap<&TestName, &TestResult> = before.tests.iter().map(|test| (&test.name, test)).collect();
+        let with_cells = now.has_matrix() && before.has_matrix();
+        let key = |test: &'a TestResult| -> Key<'a> { (test.cell.as_deref().filter(|_| with_cells), &test.name) };
+        let alike = if now.has_matrix() { None } else { most_alike(now, before) };
+        let cell = alike.and_then(|cell| cell.point.name());
+        let is_compared = |test: &&TestResult| cell.is_none() || test.cell == cell;
+        let earlier: HashMap<Key<'_>, &TestResult> =
+            before.tests.iter().filter(is_compared).map(|test| (key(test), test)).collect();
+        let mut left: BTreeMap<Key<'_>, &TestResult> = earlier.iter().map(|(key, test)| (*key, *test)).collect();
         let mut comparison = Self::default();
         for test in &now.tests {
-            match earlier.remove(&test.name) {
+            left.remove(&key(test));
+            match earlier.get(&key(test)) {
                 Some(before) => comparison.add(Change { before, now: test }),
                 None => comparison.unseen.push(test),
             }
         }
-        comparison.gone = before.tests.iter().filter(|test| earlier.contains_key(&test.name)).collect();
+        comparison.gone = left.into_values().collect();
+        comparison.cell = cell;
         for list in [&mut comparison.slower, &mut comparison.faster] {
             list.sort_by_key(|change| std::cmp::Reverse(change.difference()));
         }
@@ -93,6 +109,29 @@ impl<'a> Comparison<'a> {
     }
 }
 
+/// The cell of `before` that is most like `now`, which has no matrix; none where `before` has none either.
+fn most_alike<'a>(now: &Results, before: &'a Results) -> Option<&'a Cell> {
+    let subject = &now.subject;
+    let likeness = |cell: &Cell| {
+        let same = [
+            cell.distro == subject.distro,
+            cell.filesystem == subject.filesystem,
+            cell.python == subject.python,
+            cell.image == now.image,
+        ];
+        same.into_iter().filter(|same| *same).count()
+    };
+    let cells = before.cells.iter().filter(|cell| cell.point.name().is_some());
+    // The first of several that are equally like it.
+    cells.rev().max_by_key(|cell| likeness(cell))
+}
+
+/// What varies over the cells of a run: every value once.
+fn values(results: &Results, of: impl Fn(&Cell) -> Option<String>) -> Option<String> {
+    let values = distinct(results.cells.iter().filter_map(of));
+    Some(values.join(", ")).filter(|values| !values.is_empty())
+}
+
 /// The conditions in which two runs differ, each as its name, what it was and what it is.
 pub(super) fn conditions(now: &Results, before: &Results) -> Vec<(&'static str, String, String)> {
     let of = |results: &Results| {
@@ -102,11 +141,12 @@ pub(super) fn conditions(now: &Results, before: &Results) -> Vec<(&'static str, 
         [
             ("version", subject.version.clone()),
             ("revision", revision),
-            ("distribution", subject.distro.clone()),
-            ("python", subject.python.clone()),
-            ("file system", subject.filesystem.clone()),
+            ("distribution", subject.distro.clone().or_else(|| values(results, |cell| cell.distro.clone()))),
+            ("python", subject.python.clone().or_else(|| values(results, |cell| cell.python.clone()))),
+            ("file system", subject.filesystem.clone().or_else(|| values(results, |cell| cell.filesystem.clone()))),
             ("flags", Some(subject.flags.join(" "))),
             ("image", Some(results.image.clone())),
+            ("cells", values(results, |cell| cell.point.name())),
             ("machines", Some(results.machines.len().to_string()).filter(|_| !results.machines.is_empty())),
         ]
     };
@@ -119,7 +159,7 @@ pub(super) fn conditions(now: &Results, before: &Results) -> Vec<(&'static str, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::tests::{results, test};
+    use crate::json::tests::{in_cells, results, test};
 
     fn timed(name: &str, seconds: f64) -> TestResult {
         TestResult { took: Some(Duration::from_secs_f64(seconds)), ..test(name, TestOutcome::Passed, None) }
@@ -161,6 +201,40 @@ mod tests {
         assert_eq!((names(&found.slower).as_str(), names(&found.faster).as_str()), ("slowest slow", "fast"));
         assert_eq!((found.unseen.len(), found.gone[0].name.as_str(), found.gone.len()), (1, "left", 1));
         assert_eq!((found.passed_twice, found.spans.0), (5, Duration::from_secs_f64(18.1)));
+    }
+
+    #[test]
+    fn a_test_is_compared_with_itself_in_the_same_cell_or_in_the_one_that_is_most_alike() {
+        let (passed, failed) = (|| timed("a", 1.0), || test("a", TestOutcome::Failed, None));
+        let shown = |now: &Results, before: &Results| {
+            let found = Comparison::of(now, before);
+            let cells = |list: &[Change<'_>]| {
+                list.iter().map(|change| change.now.cell.clone().unwrap_or_default()).collect::<Vec<_>>().join(" ")
+            };
+            let counts = (found.unseen.len(), found.gone.len(), found.passed_twice);
+            (cells(&found.newly_failing), cells(&found.still_failing), counts, found.cell)
+        };
+        let both = |default, tmpfs| in_cells(&[("default", vec![default]), ("tmpfs", vec![tmpfs])]);
+        let (red, green) = (both(passed(), failed()), both(passed(), passed()));
+        assert_eq!(shown(&red, &green), ("tmpfs".into(), String::new(), (0, 0, 1), None));
+        assert_eq!(shown(&red, &red), (String::new(), "tmpfs".into(), (0, 0, 1), None));
+        let other = in_cells(&[("default", vec![passed()]), ("ext4", vec![passed()])]);
+        assert_eq!(shown(&other, &red), (String::new(), String::new(), (1, 1, 1), None), "a cell of its own");
+        // An earlier run without a matrix is what each cell is compared with.
+        let plain = results(vec![passed(), timed("b", 1.0)]);
+        assert_eq!(shown(&red, &plain), ("tmpfs".into(), String::new(), (0, 1, 1), None));
+        // A run without a matrix is compared with one cell of the earlier one.
+        let mut plain = results(vec![failed()]);
+        let default = Some("default".to_owned());
+        assert_eq!(shown(&plain, &red), (String::new(), String::new(), (0, 0, 0), default));
+        assert_eq!(Comparison::of(&plain, &red).newly_failing.len(), 1, "it passed there");
+        plain.subject.filesystem = Some("tmpfs".into());
+        assert_eq!(shown(&plain, &red).3.as_deref(), Some("tmpfs"));
+        let expected = [
+            ("file system", "default, tmpfs".to_owned(), "tmpfs".to_owned()),
+            ("cells", "default, tmpfs".to_owned(), "–".to_owned()),
+        ];
+        assert_eq!(conditions(&plain, &red), expected);
     }
 
     #[test]

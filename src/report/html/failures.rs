@@ -8,7 +8,7 @@ use model::outcome::{Results, TestOutcome, TestResult};
 
 use super::compare::Comparison;
 use super::mark::Mark;
-use super::text::{Fitting, Room, link, name, reason, took, weight};
+use super::text::{Fitting, Named, Room, link, name, reason, took, weight};
 
 /// Room for all failures, in bytes; a tenth of it for a single one.
 const ROOM: usize = 240_000;
@@ -38,7 +38,7 @@ const NAME: usize = 20;
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) number: usize,
-    pub(super) name: String,
+    pub(super) test: Named,
     pub(super) mark: Mark,
     /// What an earlier run says of it.
     pub(super) news: Option<&'static str>,
@@ -103,7 +103,7 @@ pub(super) fn failures(results: &Results, comparison: Option<&Comparison<'_>>) -
     Fitting::of(failures, &mut Room::of(ROOM), |failure| {
         let texts = failure.pieces.iter().map(|piece| weight(&piece.text) + PIECE).sum::<usize>();
         let file = failure.file.as_ref().map_or(0, |(link, name)| link.len() + weight(name));
-        MARKUP + texts + file + weight(&failure.name) + failure.reason.as_deref().map_or(0, weight)
+        MARKUP + texts + file + failure.test.weight() + failure.reason.as_deref().map_or(0, weight)
     })
 }
 
@@ -117,7 +117,7 @@ fn failure(at: usize, test: &TestResult, news: Option<&'static str>, several: bo
     });
     Failure {
         number: at + 1,
-        name: name(test.name.as_str()),
+        test: Named::of(test),
         mark: Mark::of_test(test),
         news,
         took: took(test.took),
@@ -173,7 +173,7 @@ pub(super) fn by_reason(results: &Results, outcomes: &[TestOutcome]) -> Fitting<
     groups.sort_by_key(|(_, tests)| std::cmp::Reverse(tests.len()));
     let mut room = Room::of(NAMES);
     let group = |(why, tests): (&str, Vec<&TestResult>)| {
-        let names = tests.iter().map(|test| name(test.name.as_str()));
+        let names = tests.iter().map(|test| Named::of(test).text());
         let names = Fitting::of(names, &mut room, |name| weight(name) + NAME);
         let reason = if why.is_empty() { "without a reason".to_owned() } else { reason(why) };
         Group { reason, count: tests.len(), names: names.shown, left_out: names.left_out }
@@ -222,7 +222,7 @@ mod tests {
         let now = results(vec![failed("a", "-x"), failed("b", "-x"), failed("c", "-x")]);
         let comparison = Comparison::of(&now, &before);
         let shown = failures(&now, Some(&comparison)).shown;
-        let shown: Vec<_> = shown.iter().map(|failure| (failure.name.as_str(), failure.news.unwrap())).collect();
+        let shown: Vec<_> = shown.iter().map(|failure| (failure.test.name.as_str(), failure.news.unwrap())).collect();
         assert_eq!(shown, [("b", "newly failing"), ("c", "never seen before"), ("a", "failed before too")]);
     }
 

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock::since;
+use model::base::id::MachineId;
 use model::base::text::{pluralize, seconds};
 use model::outcome::{Cell, Counts, MachineUse, Results};
 use model::price::amount;
 
 use super::mark::Mark;
-use super::text::{Fitting, Room, name, one_line, percent, weight};
+use super::text::{Fitting, Room, cell_name, name, one_line, percent, reason, weight};
 use crate::terminal;
 
 /// Most bytes of a fact, such as the command with all its arguments.
@@ -41,6 +43,8 @@ pub(super) struct Part {
 pub(super) struct CellRow {
     pub(super) name: String,
     pub(super) mark: Mark,
+    /// Why it has no verdict.
+    pub(super) why: Option<String>,
     pub(super) counts: Counts,
     pub(super) machines: usize,
 }
@@ -49,6 +53,8 @@ pub(super) struct CellRow {
 #[derive(Debug)]
 pub(super) struct MachineRow {
     pub(super) name: String,
+    /// The name of its cell, where the run has a matrix.
+    pub(super) cell: Option<String>,
     pub(super) provider: &'static str,
     pub(super) boot: String,
     pub(super) push: String,
@@ -114,6 +120,7 @@ pub(super) fn key_figures(results: &Results) -> Vec<Fact> {
         ("Duration", Some(seconds(results.time.total))),
         ("Tests", Some(seconds(results.time.tests))),
         ("Set-up share", Some(format!("{:.0} %", terminal::setup_share(&results.time)))),
+        ("Cells", results.has_matrix().then(|| results.cells.len().to_string())),
         ("Machines", Some(results.machines.len().to_string()).filter(|_| !results.machines.is_empty())),
         ("Flaky", Some(results.counts.flaky.to_string()).filter(|_| results.counts.flaky > 0)),
         ("Cost", results.cost.map(|cost| format!("{} USD", amount(cost)))),
@@ -168,16 +175,25 @@ pub(super) fn parts(results: &Results) -> Vec<Part> {
 /// The cells, in their order.
 pub(super) fn cells(results: &Results) -> Fitting<CellRow> {
     let row = |cell: &Cell| CellRow {
-        name: cell_name(cell),
+        name: cell.point.name().map_or_else(|| surroundings(cell), |name| cell_name(&name)),
         mark: Mark::of_verdict(cell.verdict),
+        why: terminal::why_cell_incomplete(cell).filter(|_| results.has_matrix()).map(|why| reason(&why)),
         counts: cell.counts,
         machines: cell.machines.len(),
     };
-    Fitting::of(results.cells.iter().map(row), &mut Room::of(ROWS), |row| weight(&row.name) + ROW)
+    Fitting::of(results.cells.iter().map(row), &mut Room::of(ROWS), |row| {
+        weight(&row.name) + row.why.as_deref().map_or(0, weight) + ROW
+    })
+}
+
+/// The cell of a machine, by its place among the cells; none where there is no matrix.
+pub(super) fn cell_of<'a>(results: &'a Results, machine: &MachineId) -> Option<(usize, &'a Cell)> {
+    let mut cells = results.cells.iter().enumerate().filter(|(_, cell)| cell.point.name().is_some());
+    cells.find(|(_, cell)| cell.machines.contains(machine))
 }
 
 /// `debian13 · python 3.13.5 · tmpfs`, or the image where nothing is known.
-fn cell_name(cell: &Cell) -> String {
+fn surroundings(cell: &Cell) -> String {
     let python = cell.python.as_deref().map(|version| match version.contains(' ') {
         true => version.to_owned(),
         false => format!("python {version}"),
@@ -191,11 +207,10 @@ fn cell_name(cell: &Cell) -> String {
 /// The machines, in the order in which they were asked for.
 pub(super) fn machines(results: &Results) -> Fitting<MachineRow> {
     let rows = results.machines.iter().map(|machine| machine_row(machine, results));
-    Fitting::of(rows, &mut Room::of(ROWS), |row| weight(&row.name) + ROW)
+    Fitting::of(rows, &mut Room::of(ROWS), |row| weight(&row.name) + row.cell.as_deref().map_or(0, weight) + ROW)
 }
 
 fn machine_row(machine: &MachineUse, results: &Results) -> MachineRow {
-    let since = |from: Timestamp, until: Timestamp| Duration::try_from(until.duration_since(from)).unwrap_or_default();
     let after = |at: Option<Timestamp>| at.map_or("never".to_owned(), |at| seconds(since(machine.asked_at, at)));
     let span = |span: Duration| if span.is_zero() { "–".to_owned() } else { seconds(span) };
     let here = |test: &&model::outcome::TestResult| {
@@ -203,6 +218,7 @@ fn machine_row(machine: &MachineUse, results: &Results) -> MachineRow {
     };
     MachineRow {
         name: machine.machine.to_string(),
+        cell: cell_of(results, &machine.machine).map(|(_, cell)| cell_name(&cell.point.to_string())),
         provider: machine.provider.name(),
         boot: after(machine.up_at),
         push: span(machine.push),
@@ -253,10 +269,10 @@ mod tests {
     #[test]
     fn a_cell_is_named_by_what_varies() {
         let mut cell = results(vec![]).cells.remove(0);
-        assert_eq!(cell_name(&cell), "debian12 · python 3.11.2");
+        assert_eq!(surroundings(&cell), "debian12 · python 3.11.2");
         (cell.python, cell.filesystem) = (Some("pypy 3.10.13".into()), Some("tmpfs".into()));
-        assert_eq!(cell_name(&cell), "debian12 · pypy 3.10.13 · tmpfs");
+        assert_eq!(surroundings(&cell), "debian12 · pypy 3.10.13 · tmpfs");
         (cell.python, cell.filesystem, cell.distro) = (None, None, None);
-        assert_eq!(cell_name(&cell), "linux-dev-debian12 (0123456789ab)");
+        assert_eq!(surroundings(&cell), "linux-dev-debian12 (0123456789ab)");
     }
 }

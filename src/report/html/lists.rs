@@ -9,7 +9,7 @@ use model::outcome::{Results, TestResult};
 use super::compare::{Change, Comparison, conditions};
 use super::figures::date;
 use super::mark::Mark;
-use super::text::{Fitting, Room, name, one_line, percent, reason, took, weight};
+use super::text::{Fitting, Named, Room, cell_name, one_line, percent, reason, took, weight};
 
 /// Room for the list of all tests, in bytes: 1,000 take 170 kB.
 const ALL: usize = 210_000;
@@ -20,6 +20,9 @@ const FLAKY: usize = 30_000;
 
 /// What a row weighs beside its texts.
 const ROW: usize = 170;
+
+/// The most cells by which the list of all tests can be narrowed: a line or two of choices.
+pub(super) const CELLS: usize = 16;
 
 /// How many of the slowest tests are named.
 const SLOWEST: usize = 15;
@@ -33,7 +36,9 @@ const CONDITION: usize = 200;
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) mark: Mark,
-    pub(super) name: String,
+    pub(super) test: Named,
+    /// The place of its cell among those by which the list can be narrowed.
+    pub(super) cell: Option<usize>,
     pub(super) took: String,
     pub(super) machine: String,
     pub(super) began: String,
@@ -49,7 +54,7 @@ pub(super) struct Slow {
 /// A test that passed in one try and failed in another.
 #[derive(Debug)]
 pub(super) struct Flaky {
-    pub(super) name: String,
+    pub(super) test: Named,
     pub(super) tries: Vec<Tried>,
 }
 
@@ -65,6 +70,8 @@ pub(super) struct Tried {
 #[derive(Debug)]
 pub(super) struct Changes {
     pub(super) run: String,
+    /// The only one of its cells that was compared.
+    pub(super) cell: Option<String>,
     pub(super) started: Option<String>,
     pub(super) verdict: Mark,
     pub(super) counts: Vec<super::figures::Share>,
@@ -82,17 +89,17 @@ pub(super) struct ChangeList {
     pub(super) what: &'static str,
     pub(super) count: usize,
     /// The name of each test, and how it changed.
-    pub(super) tests: Fitting<(String, String)>,
+    pub(super) tests: Fitting<(Named, String)>,
 }
 
 impl ChangeList {
     /// The tests that are shown at first.
-    pub(super) fn first(&self) -> &[(String, String)] {
+    pub(super) fn first(&self) -> &[(Named, String)] {
         self.tests.shown.get(..FIRST).unwrap_or(&self.tests.shown)
     }
 
     /// Those behind them.
-    pub(super) fn rest(&self) -> &[(String, String)] {
+    pub(super) fn rest(&self) -> &[(Named, String)] {
         self.tests.shown.get(FIRST..).unwrap_or_default()
     }
 }
@@ -100,15 +107,21 @@ impl ChangeList {
 /// All tests, by name.
 pub(super) fn all(results: &Results) -> Fitting<Row> {
     let first = results.machines.iter().map(|machine| machine.asked_at).min();
-    let rows = results.tests.iter().map(|test| row(test, first));
-    Fitting::of(rows, &mut Room::of(ALL), |row| weight(&row.name) + ROW)
+    let names: Vec<Option<String>> = results.cells.iter().map(|cell| cell.point.name()).collect();
+    let chosen = |test: &TestResult| match names.len() {
+        2..=CELLS if test.cell.is_some() => names.iter().position(|name| *name == test.cell),
+        _ => None,
+    };
+    let rows = results.tests.iter().map(|test| Row { cell: chosen(test), ..row(test, first) });
+    Fitting::of(rows, &mut Room::of(ALL), |row| row.test.weight() + ROW)
 }
 
 fn row(test: &TestResult, first: Option<Timestamp>) -> Row {
     let began = first.and_then(|first| Duration::try_from(test.began_at?.duration_since(first)).ok());
     Row {
         mark: Mark::of_test(test),
-        name: name(test.name.as_str()),
+        test: Named::of(test),
+        cell: None,
         took: took(test.took),
         machine: test.attempt.as_ref().map(|attempt| attempt.machine.to_string()).unwrap_or_default(),
         began: began.map(seconds).unwrap_or_default(),
@@ -140,10 +153,10 @@ pub(super) fn flaky(results: &Results) -> Fitting<Flaky> {
             let words = format!("on {} after {}{why}", attempt.machine, took(span));
             Tried { number: attempt.number, mark: Mark::of(outcome), words }
         };
-        Flaky { name: name(test.name.as_str()), tries: tries.into_iter().map(tried).collect() }
+        Flaky { test: Named::of(test), tries: tries.into_iter().map(tried).collect() }
     });
     Fitting::of(flaky, &mut Room::of(FLAKY), |test| {
-        ROW + weight(&test.name) + test.tries.iter().map(|tried| ROW + weight(&tried.words)).sum::<usize>()
+        ROW + test.test.weight() + test.tries.iter().map(|tried| ROW + weight(&tried.words)).sum::<usize>()
     })
 }
 
@@ -178,6 +191,7 @@ pub(super) fn changes(now: &Results, before: &Results, comparison: &Comparison<'
     let differ = conditions(now, before).into_iter();
     Changes {
         run: before.id.to_string(),
+        cell: comparison.cell.as_deref().map(cell_name),
         started: before.machines.iter().map(|machine| machine.asked_at).min().map(date),
         verdict: Mark::of_verdict(before.verdict),
         counts: super::figures::shares(&before.counts),
@@ -205,8 +219,8 @@ fn change_list<'a>(
     count: usize,
     tests: impl Iterator<Item = (&'a TestResult, String)>,
 ) -> ChangeList {
-    let tests = tests.take(SHOWN).map(|(test, words)| (name(test.name.as_str()), words));
-    let mut tests = Fitting::of(tests, &mut Room::of(CHANGES), |(name, words)| ROW + weight(name) + weight(words));
+    let tests = tests.take(SHOWN).map(|(test, words)| (Named::of(test), words));
+    let mut tests = Fitting::of(tests, &mut Room::of(CHANGES), |(test, words)| ROW + test.weight() + weight(words));
     tests.left_out = count - tests.shown.len();
     ChangeList { class, title, what, count, tests }
 }
@@ -226,7 +240,7 @@ mod tests {
             test("skipped", TestOutcome::Skipped, None),
         ]);
         let slow = slowest(&run);
-        let shown: Vec<_> = slow.iter().map(|slow| (slow.row.name.as_str(), slow.width.as_str())).collect();
+        let shown: Vec<_> = slow.iter().map(|slow| (slow.row.test.name.as_str(), slow.width.as_str())).collect();
         assert_eq!(shown, [("slow", "100"), ("quick", "25")]);
     }
 

@@ -66,6 +66,10 @@ struct Document<'a> {
     key_figures: Vec<Fact>,
     facts: Vec<Fact>,
     cells: Fitting<CellRow>,
+    has_cells: bool,
+    has_matrix: bool,
+    /// Whether the list of all tests can be narrowed to one cell.
+    can_choose_cell: bool,
     changes: Option<Changes>,
     failures: Fitting<Failure>,
     failed: usize,
@@ -107,6 +111,9 @@ fn document<'a>(page: &Page<'a>) -> Document<'a> {
         key_figures: figures::key_figures(results),
         facts: figures::facts(results, page.started_at, page.command),
         cells: figures::cells(results),
+        has_cells: results.cells.len() > 1 || results.has_matrix(),
+        has_matrix: results.has_matrix(),
+        can_choose_cell: results.has_matrix() && (2..=lists::CELLS).contains(&results.cells.len()),
         changes: changes.map(|(before, comparison)| lists::changes(results, before, comparison)),
         failures: failures::failures(results, comparison.as_ref()),
         failed: results.counts.failed,
@@ -128,7 +135,7 @@ fn document<'a>(page: &Page<'a>) -> Document<'a> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::json::tests::{results, test};
+    use crate::json::tests::{in_cells, results, test};
     use model::machine::ProviderKind;
     use model::outcome::{Attempt, MachineUse, OtherAttempt, Span, TestResult};
     use std::time::Duration;
@@ -225,26 +232,80 @@ pub(crate) mod tests {
         run
     }
 
+    /// The same with a matrix, whose values somebody chose as badly.
+    fn hostile_cells(count: usize) -> Results {
+        let mut run = hostile(count);
+        for (number, cell) in run.cells.iter_mut().enumerate() {
+            let value = format!("{number} {}", HOSTILE.repeat(40));
+            cell.point.0 = vec![model::matrix::Coordinate { axis: HOSTILE.into(), value }];
+            cell.why = Some(HOSTILE.repeat(40));
+            cell.verdict = model::outcome::Verdict::Incomplete;
+            cell.machines = vec!["hg-a".parse().unwrap()];
+        }
+        let names: Vec<_> = run.cells.iter().map(|cell| cell.point.name()).collect();
+        run.tests.iter_mut().enumerate().for_each(|(at, test)| test.cell.clone_from(&names[at % names.len()]));
+        run
+    }
+
     #[test]
     fn nothing_that_a_machine_sends_becomes_a_part_of_the_page() {
-        let (now, mut before) = (hostile(40), hostile(30));
-        before.tests.iter_mut().for_each(|test| test.outcome = TestOutcome::Passed);
-        before.image.clear();
-        let text = render(&page(&now, Some(&before))).unwrap();
-        for part in ["<script", "<img", "\" onload", "' alert", "\u{1b}", "\u{7}", "\u{202e}"] {
-            assert!(!text.contains(part), "{part:?}");
+        for (now, mut before) in [(hostile(40), hostile(30)), (hostile_cells(40), hostile_cells(30))] {
+            before.tests.iter_mut().for_each(|test| test.outcome = TestOutcome::Passed);
+            before.image.clear();
+            let text = render(&page(&now, Some(&before))).unwrap();
+            for part in ["<script", "<img", "\" onload", "' alert", "\u{1b}", "\u{7}", "\u{202e}"] {
+                assert!(!text.contains(part), "{part:?}");
+            }
+            assert!(text.contains("&#60;script&#62;") && text.contains("\\u{1b}]0;\\u{7}"));
         }
-        assert!(text.contains("&#60;script&#62;") && text.contains("\\u{1b}]0;\\u{7}"));
     }
 
     #[test]
     fn the_page_stays_below_its_limit_whatever_the_results_hold() {
-        let (now, mut before) = (hostile(10_000), hostile(9_000));
-        before.tests.iter_mut().for_each(|test| test.outcome = TestOutcome::Passed);
-        let text = render(&page(&now, Some(&before))).unwrap();
-        let parts: Vec<_> = text.split("<section").map(|part| format!("{:.30} {}", part, part.len())).collect();
-        assert!(text.len() < LIMIT, "{} of {parts:#?}", text.len());
-        assert!(text.contains("more failures are not shown") && text.contains("more tests are not shown"));
+        for (now, mut before) in [(hostile(10_000), hostile(9_000)), (hostile_cells(10_000), hostile_cells(9_000))] {
+            before.tests.iter_mut().for_each(|test| test.outcome = TestOutcome::Passed);
+            let text = render(&page(&now, Some(&before))).unwrap();
+            let parts: Vec<_> = text.split("<section").map(|part| format!("{:.30} {}", part, part.len())).collect();
+            assert!(text.len() < LIMIT, "{} of {parts:#?}", text.len());
+            assert!(text.contains("more failures are not shown") && text.contains("more tests are not shown"));
+        }
+    }
+
+    #[test]
+    fn every_test_stands_with_its_cell_and_no_part_of_the_page_has_the_name_of_another() {
+        let failed = || {
+            let failed = |name| TestResult {
+                detail: Some("-1\n+2\n".into()),
+                ..ran(name, "hg-a", 11.0, 2.0, TestOutcome::Failed)
+            };
+            vec![failed("a"), failed("b")]
+        };
+        let mut run = in_cells(&[("default", failed()), ("tmpfs", failed()), ("ext4", vec![])]);
+        run.machines = vec![machine("hg-cell1", 0.0, 4.0, 10.0, 25.0), machine("hg-cell0", 1.0, 4.0, 10.0, 25.0)];
+        run.cells[2].why = Some("no machine <was> free".into());
+        let text = render(&page(&run, Some(&run))).unwrap();
+        let ids: Vec<&str> = text.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let distinct: std::collections::BTreeSet<&&str> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+        for part in [
+            "<th scope=\"row\">ext4<td><span class=\"badge lost\">",
+            "<bdi class=\"why\">no machine &#60;was&#62; free</bdi>",
+            "<bdi class=\"name\">a</bdi> <em>tmpfs</em>",
+            "title=\"b [default], failed, 2.0s\"",
+            "<span class=\"id\">hg-cell1</span> <em>tmpfs</em>",
+            "Timeline of hg-cell0 in the cell default: ",
+            "<tr class=\"failed k0\">",
+            "<td>a <em>default</em><td>",
+            "<label><input type=\"radio\" name=\"cell\" value=\"k2\"> ext4</label>",
+            ".all:has([value=k2]:checked) tbody tr:not(.k2){display:none}",
+            "<dt>Cells</dt><dd>3</dd>",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let lanes: Vec<_> = ["hg-cell0</span> <em>", "hg-cell1</span> <em>"].map(|lane| text.find(lane)).to_vec();
+        assert!(lanes.is_sorted(), "machines of a cell stay together");
+        let plain = render(&page(&results(vec![test("a", TestOutcome::Passed, None)]), None)).unwrap();
+        assert!(plain.contains("<tr class=passed>") && !plain.contains("<em>") && !plain.contains("name=\"cell\""));
     }
 
     #[test]

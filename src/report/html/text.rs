@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use model::base::{escapes, text};
+use model::outcome::TestResult;
 
 /// Most bytes of a test's name: pytest and JUnit name cases by their parameters, and a name may have 10,000 characters.
 const NAME: usize = 160;
+
+/// Most bytes of the name of a cell: some values of a matrix.
+const CELL: usize = 80;
 
 /// Most bytes of a reason: a sentence or two.
 const REASON: usize = 300;
@@ -14,6 +18,35 @@ const REASON: usize = 300;
 /// A name in one line.
 pub(super) fn name(text: &str) -> String {
     one_line(text, NAME)
+}
+
+/// The name of a cell in one line.
+pub(super) fn cell_name(text: &str) -> String {
+    one_line(text, CELL)
+}
+
+/// The name of a test, and of its cell where the run has a matrix: the same test is another one there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) cell: Option<String>,
+}
+
+impl Named {
+    pub(super) fn of(test: &TestResult) -> Self {
+        Self { name: name(test.name.as_str()), cell: test.cell.as_deref().map(cell_name) }
+    }
+
+    /// Its length in the page.
+    pub(super) fn weight(&self) -> usize {
+        weight(&self.name) + self.cell.as_deref().map_or(0, |cell| weight(cell) + "<em></em> ".len())
+    }
+
+    /// Both as plain text: `test-disk.t [tmpfs]`.
+    pub(super) fn text(&self) -> String {
+        let cell = self.cell.as_deref().map(|cell| format!(" [{cell}]")).unwrap_or_default();
+        format!("{}{cell}", self.name)
+    }
 }
 
 /// A reason in one line.

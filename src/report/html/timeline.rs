@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock::since;
 use model::base::id::MachineId;
 use model::base::text::{pluralize, seconds};
 use model::outcome::{MachineUse, OtherAttempt, Results, TestOutcome, TestResult};
 use model::price::amount;
 
+use super::figures;
 use super::mark::Mark;
-use super::text::{Room, name, one_line, percent, weight};
+use super::text::{Named, Room, cell_name, one_line, percent, weight};
 
 /// Room for the drawn tests, in bytes: 1,000 take 120 kB.
 const TRIES: usize = 140_000;
@@ -55,6 +57,8 @@ pub(super) struct Tick {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) machine: String,
+    /// The name of its cell, where the run has a matrix.
+    pub(super) cell: Option<String>,
     pub(super) provider: &'static str,
     /// What the picture shows, in words.
     pub(super) words: String,
@@ -137,9 +141,13 @@ impl Timeline {
             length: seconds(Duration::from_secs_f64(axis.length)),
             ..Self::default()
         };
-        for machine in &results.machines {
+        let cell = |machine: &MachineUse| figures::cell_of(results, &machine.machine);
+        let mut machines: Vec<&MachineUse> = results.machines.iter().collect();
+        machines.sort_by_key(|machine| cell(machine).map(|(at, _)| at));
+        for machine in machines {
             let own = tries.remove(&machine.machine).unwrap_or_default();
             let mut lane = Lane::of(machine, own.as_slice(), &axis);
+            lane.cell = cell(machine).map(|(_, cell)| cell_name(&cell.point.to_string()));
             if !lanes.take(lane.weight()) {
                 timeline.lanes_left_out += 1;
                 continue;
@@ -192,6 +200,7 @@ impl Lane {
     fn of(machine: &MachineUse, tries: &[Try<'_>], axis: &Axis) -> Self {
         Self {
             machine: machine.machine.to_string(),
+            cell: None,
             provider: machine.provider.name(),
             words: words(machine, tries, axis),
             lost: machine.lost.as_deref().map(|why| one_line(why, REASON)),
@@ -202,7 +211,8 @@ impl Lane {
     }
 
     fn weight(&self) -> usize {
-        LANE + 2 * weight(&self.words) + self.lost.as_deref().map_or(0, weight) + BAND * self.bands.len()
+        let cell = self.cell.as_deref().map_or(0, |cell| 2 * weight(cell) + "<em></em> in the cell ".len());
+        LANE + cell + 2 * weight(&self.words) + self.lost.as_deref().map_or(0, weight) + BAND * self.bands.len()
     }
 
     /// Draws the tests, those that ran at once one below the other; gives the number of those for which there is no room.
@@ -211,7 +221,7 @@ impl Lane {
         let mut rows: Vec<f64> = Vec::new();
         let mut left_out = 0;
         for one in &tries {
-            let title = format!("{}, {}, {}", name(one.test.name.as_str()), one.outcome.words(), seconds(one.took));
+            let title = format!("{}, {}, {}", Named::of(one.test).text(), one.outcome.words(), seconds(one.took));
             if !room.take(weight(&title) + MARKUP) {
                 left_out += 1;
                 continue;
@@ -255,10 +265,9 @@ fn bands(machine: &MachineUse, axis: &Axis) -> Vec<Band> {
 
 /// A lane for those who cannot see it: `boot 2.0s · push 0.4s · build 1m 03s · 250 tests in 8m 10s, 2 failed · idle 12.0s`.
 fn words(machine: &MachineUse, tries: &[Try<'_>], axis: &Axis) -> String {
-    let span = |from: Timestamp, until: Timestamp| Duration::try_from(until.duration_since(from)).unwrap_or_default();
     let part = |name: &str, span: Duration| Some(format!("{name} {}", seconds(span))).filter(|_| !span.is_zero());
-    let boot = machine.up_at.map(|up| format!("boot {}", seconds(span(machine.asked_at, up))));
-    let work: Duration = machine.at_work.iter().map(|work| span(work.from, work.until)).sum();
+    let boot = machine.up_at.map(|up| format!("boot {}", seconds(since(machine.asked_at, up))));
+    let work: Duration = machine.at_work.iter().map(|work| since(work.from, work.until)).sum();
     let failed = tries.iter().filter(|one| one.outcome.is_failure()).count();
     let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
     let tests = match tries.len() {

@@ -48,7 +48,7 @@ pub struct FlakyTest {
     pub last_failed_at: Timestamp,
     /// That run.
     pub last_run: RunId,
-    /// In how many runs it passed or failed at all.
+    /// In how many runs it passed or failed at all, each cell of a matrix by itself.
     pub runs: usize,
 }
 
@@ -165,6 +165,32 @@ mod tests {
         // Another source: what failed there and passed here says nothing.
         search.add(&record(4), &run(&[tried("a", &[Passed]), tried("b", &[Failed]), tried("c", &[Passed])]));
         assert_eq!(shown(search), ["b 1/3 within 0 between 1 last r-1 of 4", "a 1/4 within 1 between 0 last r-3 of 4"]);
+    }
+
+    #[test]
+    fn a_test_that_passes_in_one_cell_and_fails_in_another_is_not_flaky() {
+        let cells = |default: &[TestOutcome], tmpfs: &[TestOutcome]| {
+            crate::json::tests::in_cells(&[("default", vec![tried("a", default)]), ("tmpfs", vec![tried("a", tmpfs)])])
+        };
+        let mut search = FlakySearch::default();
+        search.add(&record(1), &cells(&[Passed], &[Failed]));
+        search.add(&record(2), &cells(&[Passed], &[Failed]));
+        search.next_source();
+        // The same where only what was chosen tells the cells apart.
+        let mut alike = cells(&[Passed], &[Failed]);
+        alike.cells.iter_mut().for_each(|cell| cell.point.0[0].axis = "arch".into());
+        alike.cells.iter_mut().for_each(|cell| cell.filesystem = Some("default".into()));
+        search.add(&record(3), &alike);
+        assert_eq!(shown(search), [""; 0]);
+        let mut search = FlakySearch::default();
+        search.add(&record(1), &cells(&[Passed], &[Failed]));
+        search.add(&record(2), &cells(&[Passed], &[Failed, Passed]));
+        assert_eq!(shown(search), ["a 2/3 within 1 between 0 last r-2 of 4"], "within one cell it is");
+        // A run without a matrix in the same place is another observation of it.
+        let mut search = FlakySearch::default();
+        search.add(&record(1), &cells(&[Passed], &[Failed]));
+        search.add(&record(2), &run(&[tried("a", &[Failed])]));
+        assert_eq!(shown(search), ["a 1/2 within 0 between 1 last r-2 of 3"]);
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub struct PastResult {
     pub reason: Option<String>,
     /// The tested software: as `software` of its subject says, else the source in words.
     pub source: String,
+    /// The name of its cell, where the run has a matrix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// Where it ran.
     #[serde(flatten)]
     pub surroundings: Surroundings,
@@ -59,6 +62,7 @@ pub fn of_run(record: &RunRecord, results: &Results, name: &str) -> Vec<PastResu
         took: test.took,
         reason: test.reason.clone(),
         source: results.subject.software().unwrap_or_else(|| results.source.clone()),
+        cell: test.cell.clone(),
         surroundings: places.surroundings(test),
         attempt: test.attempt.clone(),
         others: test.others.clone(),

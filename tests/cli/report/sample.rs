@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::base::id::MachineId;
 use model::exit::Exit;
 use model::machine::ProviderKind;
+use model::matrix::{Coordinate, Point};
 use model::outcome::{
     Attempt, Cell, Expectation, MachineUse, OtherAttempt, Results, Span, TestOutcome, TestResult, TimeSplit, Verdict,
     count,
@@ -75,6 +76,103 @@ pub(super) const GREEN: Suite = Suite {
     pace: 1,
     outcome: |_| TestOutcome::Passed,
 };
+
+/// A run with a matrix: a suite for each cell.
+pub(super) struct Matrix {
+    /// The run's id.
+    pub(super) id: &'static str,
+    /// The file system of each cell, and its tests; a distribution stands in the suite.
+    pub(super) cells: &'static [(&'static str, Suite)],
+}
+
+/// A suite of a cell; its tests fail now and then, or where the file system is the cause.
+const fn of_cell(
+    cells: &'static [(&'static str, &'static [&'static str])],
+    pace: u64,
+    outcome: fn(usize) -> TestOutcome,
+) -> Suite {
+    Suite { id: MIXED.id, tests: 250, cells, pace, outcome }
+}
+
+fn on_disk(at: usize) -> TestOutcome {
+    match at {
+        17 => TestOutcome::Failed,
+        at if at % 19 == 0 => TestOutcome::Skipped,
+        _ => TestOutcome::Passed,
+    }
+}
+
+fn in_memory(at: usize) -> TestOutcome {
+    match at {
+        100 | 101 => TestOutcome::Failed,
+        200 => TestOutcome::TimedOut,
+        _ => on_disk(at),
+    }
+}
+
+/// Four cells with tests, of which those in memory fail more, and one that could not begin.
+pub(super) const MATRIX: Matrix = Matrix {
+    id: "20261122-090000-cccccc",
+    cells: &[
+        ("default", of_cell(&[("debian12", &["hg-4x2k9q0d7m", "hg-b83mzk1c5t"])], 1, on_disk)),
+        ("tmpfs", of_cell(&[("debian12", &["hg-c7w0p2v9xn"])], 1, in_memory)),
+        ("default", of_cell(&[("debian13", &["hg-d1l5q8y3rj", "hg-a77mzk1c5u"])], 1, on_disk)),
+        ("tmpfs", of_cell(&[("debian13", &["hg-e4x2k9q0d7"])], 1, in_memory)),
+    ],
+};
+
+/// The same the day before, without failures in memory.
+pub(super) const MATRIX_EARLIER: Matrix = Matrix {
+    id: "20261121-180000-dddddd",
+    cells: &[
+        ("default", of_cell(&[("debian12", &["hg-f4x2k9q0d7"])], 2, on_disk)),
+        ("tmpfs", of_cell(&[("debian12", &["hg-g83mzk1c5t"])], 2, on_disk)),
+    ],
+};
+
+impl Matrix {
+    /// Its results.
+    pub(super) fn results(&self) -> Results {
+        let mut all = Results { id: self.id.parse().unwrap(), ..self.cells[0].1.results() };
+        all.cells.clear();
+        all.machines.clear();
+        all.tests.clear();
+        for (filesystem, suite) in self.cells {
+            let part = suite.results();
+            let point = point(suite.cells[0].0, filesystem);
+            let name = point.name();
+            all.cells.extend(part.cells.into_iter().map(|cell| Cell {
+                point: point.clone(),
+                filesystem: Some((*filesystem).to_owned()),
+                ..cell
+            }));
+            all.machines.extend(part.machines);
+            all.tests.extend(part.tests.into_iter().map(|test| TestResult { cell: name.clone(), ..test }));
+        }
+        if self.id == MATRIX.id {
+            all.cells.push(Cell {
+                why: Some("image `linux-dev-ubuntu24.04` could not be baked: the mirror gave no answer".to_owned()),
+                image: String::new(),
+                machines: Vec::new(),
+                verdict: Verdict::Incomplete,
+                counts: Default::default(),
+                distro: None,
+                python: None,
+                filesystem: None,
+                point: point("ubuntu24.04", "default"),
+            });
+        }
+        (all.subject.distro, all.subject.filesystem) = (None, None);
+        all.counts = count(&all.tests);
+        all.verdict = all.cells.iter().map(|cell| cell.verdict).max_by_key(|verdict| verdict.rank()).unwrap();
+        all
+    }
+}
+
+fn point(distro: &str, filesystem: &str) -> Point {
+    let coordinate = |(axis, value): (&str, &str)| Coordinate { axis: axis.to_owned(), value: value.to_owned() };
+    Point([("distro", distro), ("filesystem", filesystem)].map(coordinate).to_vec())
+}
 
 fn at(seconds: f64) -> Timestamp {
     let start: Timestamp = "2026-11-20T10:53:01Z".parse().unwrap();
@@ -283,6 +381,8 @@ fn cell(distro: &str, machines: &[&str], tests: &[TestResult]) -> Cell {
         |test: &&TestResult| test.attempt.as_ref().is_some_and(|attempt| machines.contains(&attempt.machine.as_str()));
     let counts = count(&tests.iter().filter(here).cloned().collect::<Vec<_>>());
     Cell {
+        point: Default::default(),
+        why: None,
         image: format!("linux-dev-{distro} (0123456789ab)"),
         distro: Some(distro.to_owned()),
         python: Some("3.13.5".into()),

@@ -1,56 +1,14 @@
 //! The source reaches the Mercurial of a Windows machine, and no machine but the one whose host key is known.
 
-use std::path::PathBuf;
-
-use serde_json::Value;
 use support::door::Door;
 use support::mercurial::hg;
 use support::tool::Done;
 
+use super::foreign::Foreign;
 use super::{READY, Standins, small};
 
 /// How many files are pushed.
 const FILES: usize = 200;
-
-/// A stand-in, as one sees it that is somebody else's.
-struct Foreign {
-    id: String,
-    machine: Value,
-}
-
-impl Foreign {
-    fn up(place: &Standins) -> Self {
-        let id = place.up(&["--image", "windows-standin"]);
-        let machines = place.json(&["machine", "list", "--json"]);
-        let machine = machines.as_array().unwrap().iter().find(|machine| machine["id"] == id.as_str());
-        Self { machine: machine.unwrap().clone(), id }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.machine["address"]["socket"].as_str().unwrap().into()
-    }
-
-    /// Makes its host key the one that is known at `door`.
-    fn know(&self, place: &Standins, door: &Door) {
-        let public = self.machine["host_key"]["public"].as_str().unwrap();
-        let words: Vec<&str> = public.split(' ').take(2).collect();
-        std::fs::create_dir_all(place.home.join(".ssh")).unwrap();
-        let line = format!("[127.0.0.1]:{} {}\n", door.port, words.join(" "));
-        std::fs::write(place.home.join(".ssh/known_hosts"), line).unwrap();
-    }
-
-    fn hg(&self, place: &Standins, words: &[&str]) -> String {
-        place.exec(&self.id, &[&["hg", "--cwd", "C:/hgdev/src"][..], words].concat()).expect(0).text()
-    }
-
-    /// Fails where anything was ever sent to it.
-    fn assert_untouched(&self, place: &Standins) {
-        assert_eq!(self.hg(place, &["log", "--rev", "all()", "--template", "{node} "]), "");
-        let look =
-            "import os; print([name for name in os.listdir('C:/') + os.listdir('C:/hgdev') if 'automation' in name])";
-        assert_eq!(place.exec(&self.id, &["python", "-c", look]).expect(0).text().trim(), "[]");
-    }
-}
 
 #[test]
 fn a_push_lands_once_and_another_host_key_is_refused() {
@@ -65,10 +23,9 @@ fn a_push_lands_once_and_another_host_key_is_refused() {
     }
     hg(&checkout, &["commit", "--quiet", "--addremove", "--message", "many files"]);
     let node = hg(&checkout, &["log", "--rev", ".", "--template", "{node}"]);
-    let host = format!("hg@127.0.0.1:{}", door.port);
-    let identity = right.machine["identity"].as_str().unwrap();
-    let foreign = ["--host", &host, "--platform", "windows", "--identity", identity];
+    let foreign = right.words(&door);
     let job = ["run-tests-windows", "--python-version", "3.13", "--source", checkout.to_str().unwrap(), "test-fine.py"];
+    let foreign: Vec<&str> = foreign.iter().map(String::as_str).collect();
     let words = [&foreign[..], &job, &READY].concat();
 
     place.run(&words).expect(0);

@@ -77,6 +77,8 @@ enum ReachedState {
 /// An instance's machine.
 pub(crate) struct Instance {
     launched: MachineParameters,
+    /// Where its metadata service is.
+    metadata: String,
     /// The address at which port 22 answers once it has booted.
     pub address: Ipv4Addr,
     /// The local machine's id.
@@ -127,6 +129,7 @@ impl Instance {
     /// Reserves an address for an instance; nothing runs yet.
     pub(crate) fn reserve(
         launched: MachineParameters,
+        metadata: String,
         config: LocalConfig,
         bases: Arc<Bases>,
         control: Arc<Control>,
@@ -135,6 +138,7 @@ impl Instance {
         let (address, port) = reserve_port()?;
         let instance = Self {
             launched,
+            metadata,
             address,
             machine: MachineId::random(),
             config,
@@ -314,6 +318,9 @@ impl Instance {
                 ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown".to_owned())
             }
             fault = self.user_data_and_serve(connection.as_ref(), machine, port) => broken(fault),
+            () = self.control.until_interrupted(&self.launched.id) => {
+                ("Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination".to_owned())
+            }
         }
     }
 
@@ -323,7 +330,7 @@ impl Instance {
             return self.script(connection, &windows::prepare(&self.address.to_string())).await;
         }
         let user = login_user(&self.launched.image);
-        let command = Command::new("sh").args(["-c", PREPARE, "prepare.sh", user]);
+        let command = Command::new("sh").args(["-c", PREPARE, "prepare.sh", user, &self.metadata]);
         self.script(connection, &command.stdin(self.launched.public_key.clone())).await
     }
 

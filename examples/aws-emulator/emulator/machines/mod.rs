@@ -12,7 +12,7 @@ mod standin;
 mod windows;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use self::bases::Bases;
 use self::life::{Instance, TargetState};
 use super::control::Control;
+use super::{Options, metadata};
 
 /// How long all machines together may take to end.
 const END_LIMIT: Duration = Duration::from_secs(60);
@@ -69,6 +70,8 @@ pub(crate) struct Machines {
     tasks: TaskTracker,
     control: Arc<Control>,
     ended: UnboundedSender<InstanceEnd>,
+    /// Where the emulator answers.
+    address: SocketAddr,
 }
 
 /// The outcome of a command on a machine.
@@ -148,16 +151,16 @@ fn private_folder(path: &Path) -> Result<(), Fault> {
 }
 
 impl Machines {
-    /// Machines in `folder`, on bases in the state directory `bases`; guards are `executable`. Booted machines are
-    /// reported to `control`, machines that end by themselves to `ended`.
+    /// Machines of an emulator that answers at `address`. Booted machines are reported to `control`, machines that end by themselves
+    /// to `ended`.
     pub(crate) fn new(
-        folder: &Path,
-        bases: &Path,
-        executable: &Path,
+        options: &Options,
+        address: SocketAddr,
         control: Arc<Control>,
         ended: UnboundedSender<InstanceEnd>,
     ) -> Result<Self, Fault> {
         check_port()?;
+        let Options { folder, bases, executable, .. } = options;
         let state: PathBuf = folder.join("machines-of-instances");
         private_folder(&state)?;
         private_folder(bases)?;
@@ -168,6 +171,7 @@ impl Machines {
             own,
             instances: Mutex::default(),
             tasks: TaskTracker::new(),
+            address,
             control,
             ended,
         })
@@ -196,7 +200,9 @@ impl Machines {
     pub(crate) fn start(&self, launched: MachineParameters) {
         let id = launched.id.clone();
         let control = Arc::clone(&self.control);
-        match Instance::reserve(launched, self.own.clone(), Arc::clone(&self.bases), control, self.ended.clone()) {
+        let (own, bases, ended) = (self.own.clone(), Arc::clone(&self.bases), self.ended.clone());
+        let metadata = metadata::endpoint(self.address, &id);
+        match Instance::reserve(launched, metadata, own, bases, control, ended) {
             Ok((instance, port)) => {
                 let instance = Arc::new(instance);
                 self.instances().insert(id, Arc::clone(&instance));

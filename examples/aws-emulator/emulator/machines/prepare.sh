@@ -1,12 +1,13 @@
 #!/bin/sh
 # Makes a local machine look like an instance that has just booted from its distribution's image.
 #
-#   prepare.sh USER <PUBLIC-KEY      the image's login user; the key that cloud-init would install, may be empty
+#   prepare.sh USER METADATA <PUBLIC-KEY      the image's login user; where its metadata service is; the key that cloud-init would
+#                                             install, may be empty
 #
 # Runs as root, before the user data.
 set -eu
 
-user=$1
+user=$1 metadata=$2
 say() { printf 'emulator: %s\n' "$*"; }
 
 # The emulator reads two pipes: the console, and the signal that the instance wants to switch off.
@@ -39,7 +40,7 @@ fi
 
 # The machine's rights are not enough for the modules of PAM. If a setting occurs twice, sshd takes the first.
 mkdir -p /etc/ssh/sshd_config.d
-printf 'UsePAM no\n' >/etc/ssh/sshd_config.d/01-emulator.conf
+printf 'UsePAM no\nSetEnv AWS_EC2_METADATA_SERVICE_ENDPOINT=%s\n' "$metadata" >/etc/ssh/sshd_config.d/01-emulator.conf
 grep -q '^Include /etc/ssh/sshd_config.d/' /etc/ssh/sshd_config ||
     sed -i '1i Include /etc/ssh/sshd_config.d/*.conf' /etc/ssh/sshd_config
 ssh-keygen -A >/dev/null

@@ -21,9 +21,9 @@ impl SpotArg {
         self.spot
     }
 
-    /// Refuses options that have no meaning for machines of this provider.
-    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        if kind == ProviderKind::Ec2 { Ok(()) } else { refuse_options(&[("--spot", self.spot)], kind) }
+    /// Refuses options that have no meaning for machines of these providers.
+    pub fn refuse_unfit(&self, kinds: &[ProviderKind]) -> Result<(), Fault> {
+        refuse_options(&[("--spot", self.spot)], kinds, |kind| kind == ProviderKind::Ec2)
     }
 }
 
@@ -59,15 +59,10 @@ fn parse_instance_type(text: &str) -> Result<String, String> {
 }
 
 impl CloudArgs {
-    /// Refuses options that have no meaning for machines of this provider.
-    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
-        if kind == ProviderKind::Ec2 {
-            return Ok(());
-        }
-        refuse_options(
-            &[("--instance-type", !self.instance_type.is_empty()), ("--max-cost", self.max_cost.is_some())],
-            kind,
-        )
+    /// Refuses options that have no meaning for machines of these providers.
+    pub fn refuse_unfit(&self, kinds: &[ProviderKind]) -> Result<(), Fault> {
+        let given = [("--instance-type", !self.instance_type.is_empty()), ("--max-cost", self.max_cost.is_some())];
+        refuse_options(&given, kinds, |kind| kind == ProviderKind::Ec2)
     }
 
     /// The hardware that was asked for.
@@ -116,10 +111,10 @@ impl BaseImageArg {
         self.base_image_name.as_deref()
     }
 
-    /// Refuses options that have no meaning for machines of this provider.
-    pub fn refuse_unfit(&self, kind: ProviderKind) -> Result<(), Fault> {
+    /// Refuses options that have no meaning for machines of these providers.
+    pub fn refuse_unfit(&self, kinds: &[ProviderKind]) -> Result<(), Fault> {
         let given = self.base_image_name.is_some();
-        if kind == ProviderKind::Ec2 { Ok(()) } else { refuse_options(&[("--base-image-name", given)], kind) }
+        refuse_options(&[("--base-image-name", given)], kinds, |kind| kind == ProviderKind::Ec2)
     }
 }
 

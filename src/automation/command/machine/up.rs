@@ -67,7 +67,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         return Err(Fault::usage(format!("provider `{}` makes no machines", kind.name()))
             .hint("Leave `--provider` and `--host` out for one on this computer, or use that machine with `run-tests-linux --host`."));
     }
-    args.machine.refuse_unfit(kind)?;
+    args.machine.refuse_unfit(&[kind])?;
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     let definition = context.definition(&args.image)?;
     let distro = args.machine.distro(&context, &definition);

@@ -1,13 +1,15 @@
 //! `automation runs accept`: what tests printed becomes what is expected of them.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use flow::testing::Acceptance;
+use model::base::id::TestName;
 use model::fault::Fault;
-use model::outcome::{Expectation, Results, TestResult};
+use model::outcome::{Expectation, Results, TestOutcome, TestResult};
 
 use crate::command::error::exit;
-use crate::command::runs::{chosen, find_test, results};
+use crate::command::runs::{check_cell, chosen, find_test, results};
 use crate::compose::{Context, current_folder};
 
 /// `runs accept`.
@@ -20,6 +22,9 @@ pub struct Args {
     /// The run: its id, its beginning, or `latest`
     #[arg(long, value_name = "RUN", default_value = "latest")]
     from: String,
+    /// Only what was printed in this cell of the run's matrix, by its name
+    #[arg(long, value_name = "NAME")]
+    cell: Option<String>,
     /// The checkout [default: the one around the current folder]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
@@ -31,15 +36,28 @@ pub struct Args {
 /// Writes the files; none where one of them is refused.
 pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let record = chosen::choose_test_run(context, &args.from)?;
-    let Some(results) = results(context, &record.id)? else {
+    let Some(mut results) = results(context, &record.id)? else {
         return Err(Fault::usage(format!("run `{}` has no results yet", record.id)));
     };
+    check_cell(&results, args.cell.as_deref())?;
+    results.tests.retain(|test| args.cell.is_none() || test.cell == args.cell);
     let tests = choose(&results, &args.tests)?;
+    refuse_passed_elsewhere(&results, &tests)?;
     let root = find_root(args, &tests)?;
     let folder = context.state.runs().join(record.id.as_str());
     let plan = |(test, expected): &(&TestResult, &Expectation)| Acceptance::plan(&root, &folder, test, expected);
-    let accepted: Vec<Acceptance> = tests.iter().map(plan).collect::<Result<_, _>>()?;
-    for file in &accepted {
+    // By their paths: the cases of one test, and a test in several cells, have one file.
+    let mut accepted: BTreeMap<PathBuf, Acceptance> = BTreeMap::new();
+    for file in tests.iter().map(plan) {
+        let file = file?;
+        if accepted.get(file.path()).is_some_and(|before| before.contradicts(&file)) {
+            let path = file.path().display();
+            return Err(Fault::usage(format!("`{path}` would get what two tests printed, and they differ"))
+                .hint("Nothing was written. Name one of the tests, or with `--cell` one cell."));
+        }
+        accepted.insert(file.path().to_owned(), file);
+    }
+    for file in accepted.values() {
         if !args.dry_run {
             file.write()?;
         }
@@ -50,6 +68,19 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         ));
     }
     Ok(exit::OK)
+}
+
+/// Refuses a test that passed in another cell: there it would fail from then on.
+fn refuse_passed_elsewhere(results: &Results, tests: &[(&TestResult, &Expectation)]) -> Result<(), Fault> {
+    let passed = results.tests.iter().rev().filter(|test| test.outcome == TestOutcome::Passed);
+    let passed: BTreeMap<&TestName, &TestResult> = passed.map(|test| (&test.name, test)).collect();
+    for (test, _) in tests {
+        let Some(passed) = passed.get(&test.name) else { continue };
+        let (here, there) = (test.cell.as_deref().unwrap_or_default(), passed.cell.as_deref().unwrap_or_default());
+        return Err(Fault::usage(format!("`{}` differs in cell `{here}` and passed in `{there}`", test.name))
+            .hint(format!("Nothing was written. `--cell {here}` takes what it printed there all the same.")));
+    }
+    Ok(())
 }
 
 /// The tests that are asked for, each with what says what it prints.
@@ -66,16 +97,17 @@ fn choose<'a>(results: &'a Results, named: &[String]) -> Result<Vec<(&'a TestRes
         return Ok(all);
     }
     let find = |name: &String| {
-        let test = find_test(results, name)?;
-        let why = || {
-            Fault::usage(format!(
-                "the output of `{name}` was not compared, or was as expected: it {}",
-                test.outcome.words()
-            ))
-        };
-        with(test).ok_or_else(why)
+        let first = find_test(results, name)?;
+        let found: Vec<_> = results.tests.iter().filter(|test| test.name.as_str() == name).filter_map(with).collect();
+        if found.is_empty() {
+            let outcome = first.outcome.words();
+            return Err(Fault::usage(format!(
+                "the output of `{name}` was not compared, or was as expected: it {outcome}"
+            )));
+        }
+        Ok(found)
     };
-    named.iter().map(find).collect()
+    Ok(named.iter().map(find).collect::<Result<Vec<_>, Fault>>()?.into_iter().flatten().collect())
 }
 
 /// The top of the checkout: the nearest folder that has the folders of these files.

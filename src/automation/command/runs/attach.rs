@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use flow::lease::LeaseEnd;
-use flow::site::Sites;
-use flow::testing::shards::{ShardTask, ShardsRun, resume_shards};
+use flow::site::{Site, Sites};
+use flow::testing::shards::{CellRun, ShardTask, ShardsRun, resume_cells};
 use flow::testing::{self, Records, TestTask, Tested};
+use model::base::id::{MachineId, RunId};
 use model::base::text;
-use model::event::MachineEvent;
+use model::event::{MachineEvent, TroubleEvent};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::{Machine, ProviderKind};
@@ -21,7 +22,7 @@ use crate::command::error::exit;
 use crate::command::runs::chosen::choose_test_run;
 use crate::command::runs::viewer::RunViewer;
 use crate::command::session::Session;
-use crate::command::testing::{Reports, conclude, conclude_shards};
+use crate::command::testing::{CellFolder, Reports, conclude, conclude_cells};
 use crate::compose::Context;
 
 /// The pause between two looks at the log of a run that another process drives.
@@ -41,7 +42,12 @@ pub struct Args {
 pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Result<i32, Fault> {
     let id = choose_test_run(&context, &args.run)?.id;
     args.reports.check()?;
-    let dir = context.state.run(&id)?;
+    let done = follow(context, args, &id, shows_output).await;
+    args.reports.told("runs attach", done)
+}
+
+async fn follow(context: Context, args: &Args, id: &RunId, shows_output: bool) -> Result<i32, Fault> {
+    let dir = context.state.run(id)?;
     let mut viewer = RunViewer::new(dir.clone(), shows_output);
     let mut announced = false;
     let screen = std::sync::Arc::clone(&context.screen);
@@ -104,8 +110,9 @@ impl Drive<'_> {
     /// Drives the run to its end and gives its exit code.
     pub(crate) async fn run(&self, context: Context, record: RunRecord, driving: Lock) -> Result<i32, Fault> {
         let dir = context.state.run(&record.id)?;
-        if ShardsRun::is_split(&dir)? {
-            return self.run_shards(context, record, driving, &dir).await;
+        let cells = dir.cells()?;
+        if is_split(&cells)? {
+            return self.run_cells(context, record, driving, &cells).await;
         }
         let task = TestTask::read(&dir)?;
         let task = task.ok_or_else(|| never_began(&context, &record))?;
@@ -126,36 +133,40 @@ impl Drive<'_> {
         let records = Records { folder: &session.dir, output: &session.output(), stop, watch: &|_| () };
         let ended = testing::resume(&session.run, &session.site, machine, runner.as_ref(), &task, &records).await;
         let result = conclude(&session, self.reports, Some(task), ended).await;
+        let result = self.reports.told(session.command(), result);
         session.end(result).await
     }
 
-    /// Drives a run whose tests were split to its end.
-    async fn run_shards(&self, context: Context, record: RunRecord, driving: Lock, dir: &RunDir) -> Result<i32, Fault> {
-        let tasks = ShardTask::read(dir)?;
+    /// Drives a run whose tests were split, or are of several cells, to its end.
+    async fn run_cells(
+        &self,
+        context: Context,
+        record: RunRecord,
+        driving: Lock,
+        folders: &[RunDir],
+    ) -> Result<i32, Fault> {
         let mut machines = Vec::new();
         for machine in context.journal.machines()?.into_iter().filter(|machine| machine.run == record.id) {
             require_visible(&context, &machine).await?;
             let site = context.sites.site(machine.provider).await?;
             machines.push((machine, site));
         }
-        let kept = tasks.first().map(|task| task.record.runner.clone());
-        let kept = kept.ok_or_else(|| never_began(&context, &record))?;
-        let runner = project::runner(Some(&kept), context.ssh()?)?;
         let kind = machines.first().map_or(context.default_provider()?, |(machine, _)| machine.provider);
+        let following: Vec<MachineId> = machines.iter().map(|(machine, _)| machine.id.clone()).collect();
+        // What cannot be read must not close the record of a run whose tests go on.
+        let cells = cells(&context, folders, machines)?;
         let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
         if self.cancels {
             session.run.stop.cancel();
         }
-        for (machine, _) in machines.iter().filter(|_| !self.cancels) {
+        for machine in following.iter().filter(|_| !self.cancels) {
             let run = session.id().clone();
-            session.run.teller.machine(&machine.id, MachineEvent::Following { run });
+            session.run.teller.machine(machine, MachineEvent::Following { run });
         }
-        let begun = || session.detachable();
-        let run = ShardsRun { runner: runner.as_ref(), machines, tasks, begun: &begun };
-        let ended = match resume_shards(&session.run, run, &session.dir).await {
-            Ok(ended) => conclude_shards(&session, self.reports, ended).await,
-            Err(fault) => Err(fault),
-        };
+        let ends = resume_cells(&session.run, cells, &|| session.detachable()).await;
+        let ends = ends.into_iter().zip(folders).map(|(end, folder)| CellFolder { end, folder: folder.clone() });
+        let ended = conclude_cells(&session, self.reports, ends.collect()).await;
+        let ended = self.reports.told(session.command(), ended);
         session.end(ended).await
     }
 
@@ -175,8 +186,50 @@ impl Drive<'_> {
         let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
         let ended = LeaseEnd { result: Ok(Some(tested)), left: Vec::new(), cost: None, detached: None };
         let result = conclude(&session, self.reports, Some(task), ended).await;
+        let result = self.reports.told(session.command(), result);
         session.end(result).await
     }
+}
+
+/// Whether the folders of a run's cells, or its own, tell of tests that were handed out.
+pub(crate) fn is_split(folders: &[RunDir]) -> Result<bool, Fault> {
+    for folder in folders {
+        if ShardsRun::record(folder)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A machine, and where it came from.
+type Placed = (Machine, Site);
+
+/// What an earlier driver left of each cell. A machine is of the cell in whose folder it is written down; one of a cell whose queue is
+/// gone is released with the first.
+fn cells<'a>(context: &Context, folders: &'a [RunDir], machines: Vec<Placed>) -> Result<Vec<CellRun<'a>>, Fault> {
+    let mut rest = machines;
+    let mut cells = Vec::new();
+    for folder in folders {
+        let note = CellFolder::read_note(folder).unwrap_or_else(|fault| {
+            context.teller().tell(TroubleEvent::from(&fault));
+            CellFolder::note_of(folder)
+        });
+        let shards = match ShardsRun::record(folder)? {
+            None => None,
+            Some(record) => {
+                let (machines, others) = rest.into_iter().partition(|(machine, _)| folder.has_target(&machine.id));
+                rest = others;
+                let (runner, tasks) =
+                    (project::runner(Some(&record.runner), context.ssh()?)?, ShardTask::read(folder)?);
+                Some(ShardsRun { record, runner, machines, tasks })
+            }
+        };
+        cells.push(CellRun { note, shards, folder });
+    }
+    if let Some(first) = cells.iter_mut().find_map(|cell| cell.shards.as_mut()) {
+        first.machines.extend(rest);
+    }
+    Ok(cells)
 }
 
 fn never_began(context: &Context, record: &RunRecord) -> Fault {

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use flow::testing::TestTask;
-use flow::testing::shards::ShardsRun;
 use model::base::text;
 use model::event::Remainder;
 use model::fault::Fault;
@@ -16,7 +15,7 @@ use state::file::Lock;
 use state::process::is_driven;
 
 use crate::command::error::exit;
-use crate::command::runs::attach::{Drive, take_over};
+use crate::command::runs::attach::{Drive, is_split, take_over};
 use crate::command::runs::chosen::choose_run;
 use crate::command::session::left_behind;
 use crate::command::testing::Reports;
@@ -116,8 +115,10 @@ fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault>
         return Ok(format!("Would tell process {}, which drives run {id}, to stop.", record.driver.pid));
     }
     let dir = context.state.run(id)?;
-    if ShardsRun::is_split(&dir)? {
-        let machines = text::pluralize(dir.tasks()?.len(), "machine");
+    let cells = dir.cells()?;
+    if is_split(&cells)? {
+        let tasks = cells.iter().map(|cell| Ok(cell.tasks()?.len())).sum::<Result<usize, Fault>>()?;
+        let machines = text::pluralize(tasks, "machine");
         return Ok(format!("Would end the tests of run {id} on {machines} and release all of them."));
     }
     Ok(match TestTask::read(&dir)? {

@@ -1,5 +1,7 @@
 //! `automation runs list`.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use model::base::id::RunId;
 use model::base::text;
@@ -64,11 +66,20 @@ fn outline(context: &Context, id: &RunId) -> Option<Outline> {
     report::json::parse_outline(&bytes, &dir.file(RunFile::Results)).ok()
 }
 
+/// The distribution, or those of all cells.
+fn distros(tested: &Outline) -> String {
+    let of_cells = || {
+        let distros: BTreeSet<&str> = tested.cells.iter().filter_map(|cell| cell.distro.as_deref()).collect();
+        distros.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    tested.subject.distro.clone().unwrap_or_else(of_cells)
+}
+
 impl ListedRun<'_> {
     fn cells(&self, now: Timestamp) -> Vec<String> {
         let record = self.run.record;
         let tests = self.tested.as_ref().map(|tested| report::terminal::outcomes(&tested.counts));
-        let distro = self.tested.as_ref().and_then(|tested| tested.subject.distro.clone());
+        let distro = self.tested.as_ref().map(distros);
         let took = self.seconds.map(|seconds| text::seconds(std::time::Duration::from_secs_f64(seconds)));
         vec![
             record.id.to_string(),

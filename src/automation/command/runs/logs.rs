@@ -7,7 +7,6 @@ use std::time::Duration;
 use flow::site::Sites;
 use flow::task::durable::Durable;
 use flow::testing::TestTask;
-use flow::testing::shards::ShardsRun;
 use model::base::id::{MachineId, RunId};
 use model::connection::Process;
 use model::exit::Exit;
@@ -19,7 +18,7 @@ use state::process::is_driven;
 use state::runs::{RunDir, RunFile};
 
 use crate::command::error::exit;
-use crate::command::runs::attach::{machine_of, require_visible};
+use crate::command::runs::attach::{is_split, machine_of, require_visible};
 use crate::command::runs::chosen::choose_run;
 use crate::command::runs::viewer::Viewer;
 use crate::compose::Context;
@@ -115,7 +114,7 @@ async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
 /// Shows the output that the machine has beyond `shown`, without taking the run over.
 async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result<i32, Fault> {
     let none = || Fault::infrastructure(format!("run `{}` has no machine to read from", dir.id()));
-    if ShardsRun::is_split(dir)? {
+    if is_split(&dir.cells()?)? {
         let attach = context.to_type(&format!("runs attach {}", dir.id()));
         return Err(Fault::outside(format!("the tests of run `{}` go on on several machines", dir.id()))
             .hint(format!("`{attach}` follows them, and brings what they printed home.")));

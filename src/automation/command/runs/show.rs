@@ -1,8 +1,7 @@
 //! `automation runs show`: one run, its results, its tests.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
+use model::base::clock;
 use model::base::text;
 use model::fault::Fault;
 use model::outcome::{Results, TestOutcome, TestResult};
@@ -10,7 +9,7 @@ use model::run::{RunRecord, RunState};
 use state::events::EventReader;
 
 use crate::command::error::exit;
-use crate::command::runs::{RunRow, chosen, find_machine, find_test, results};
+use crate::command::runs::{RunRow, check_cell, chosen, find_machine, find_test, results};
 use crate::compose::Context;
 use crate::ui::live::{LiveView, Progress};
 use crate::ui::table;
@@ -21,15 +20,19 @@ const RUNNING: usize = 20;
 /// `runs show`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  automation runs show latest --failed --diff\n  automation runs show latest test-merge1.t"
+    after_help = "Examples:\n  automation runs show latest --failed --diff\n  automation runs show latest test-merge1.t\n  \
+                  automation runs show latest test-merge1.t --cell debian12/tmpfs"
 )]
 pub struct Args {
     /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
     #[arg(default_value = "latest")]
     run: String,
-    /// These tests of it, with how their output differs
+    /// These tests of it, with how their output differs; in every cell where it has a matrix
     #[arg(value_name = "TEST")]
     tests: Vec<String>,
+    /// Only the tests of this cell of its matrix, by the name that the run gives it: `debian12/tmpfs`
+    #[arg(long, value_name = "NAME")]
+    cell: Option<String>,
     /// The tests of it that failed, timed out or were lost
     #[arg(long, conflicts_with = "tests")]
     failed: bool,
@@ -46,7 +49,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let record = chosen::choose_run(context, &args.run)?;
     let machines = context.journal.machines()?;
     let mut results = results(context, &record.id)?;
-    let choosing = args.failed || !args.tests.is_empty();
+    let choosing = args.failed || args.cell.is_some() || !args.tests.is_empty();
     if choosing {
         let kept = results.as_mut().ok_or_else(|| no_results(context, &record))?;
         choose(kept, args)?;
@@ -81,9 +84,10 @@ fn progress(context: &Context, record: &RunRecord) -> Result<Option<Progress>, F
 fn progress_text(progress: &Progress, now: Timestamp) -> String {
     let mut text = format!("\ntests    {}", progress.words());
     for running in progress.running.iter().take(RUNNING) {
-        let since = Duration::try_from(now.duration_since(running.since)).unwrap_or_default();
+        let since = clock::since(running.since, now);
         let machine = running.machine.as_ref().map(|id| format!(" on {id}")).unwrap_or_default();
-        text.push_str(&format!("\nrunning  {}{machine} for {}", running.test, text::seconds(since)));
+        let cell = running.cell.as_ref().map(|cell| format!(" [{cell}]")).unwrap_or_default();
+        text.push_str(&format!("\nrunning  {}{cell}{machine} for {}", running.test, text::seconds(since)));
     }
     if progress.running.len() > RUNNING {
         text.push_str(&format!("\n         and {} more", progress.running.len() - RUNNING));
@@ -101,23 +105,34 @@ fn no_results(context: &Context, record: &RunRecord) -> Fault {
 
 /// Leaves those tests in the results that are asked for.
 fn choose(results: &mut Results, args: &Args) -> Result<(), Fault> {
+    let cell = args.cell.as_deref();
+    check_cell(results, cell)?;
+    let is_there = |test: &TestResult| cell.is_none() || test.cell.as_deref() == cell;
     for name in &args.tests {
         find_test(results, name)?;
+        if !results.tests.iter().any(|test| test.name.as_str() == name && is_there(test)) {
+            let cell = cell.unwrap_or_default();
+            return Err(Fault::usage(format!("run `{}` had no test `{name}` in its cell `{cell}`", results.id)));
+        }
     }
     let is_bad = |test: &TestResult| !matches!(test.outcome, TestOutcome::Passed | TestOutcome::Skipped);
     let is_named = |test: &TestResult| args.tests.iter().any(|name| test.name.as_str() == name);
-    results.tests.retain(|test| if args.failed { is_bad(test) } else { is_named(test) });
+    results.tests.retain(|test| match () {
+        () if !is_there(test) => false,
+        () if args.failed => is_bad(test),
+        () => args.tests.is_empty() || is_named(test),
+    });
     Ok(())
 }
 
 /// Prints the chosen tests, a line each, or with all that is known of them.
 fn show_tests(context: &Context, results: &Results, args: &Args, folder: &std::path::Path) {
     if results.tests.is_empty() {
-        return context.screen.data("No test failed, timed out or was lost.\n");
+        let none = if args.failed { "No test failed, timed out or was lost.\n" } else { "There is no test.\n" };
+        return context.screen.data(none);
     }
-    if args.failed && !args.diff {
-        let rows: Vec<Vec<String>> = results.tests.iter().map(row).collect();
-        return context.screen.data(&table::render(&["TEST", "OUTCOME", "TOOK", "WHY"], 0, &rows));
+    if args.tests.is_empty() && !args.diff {
+        return context.screen.data(&tests_table(results));
     }
     let whole = |test: &TestResult| {
         let mut lines = report::terminal::test(test);
@@ -127,6 +142,19 @@ fn show_tests(context: &Context, results: &Results, args: &Args, folder: &std::p
     };
     let tests: Vec<_> = results.tests.iter().map(whole).collect();
     context.screen.report(&tests.join(&report::terminal::plain("")));
+}
+
+/// A line for each test, which names its cell where there is a matrix.
+fn tests_table(results: &Results) -> String {
+    let (mut header, mut rows) =
+        (vec!["TEST", "OUTCOME", "TOOK", "WHY"], results.tests.iter().map(row).collect::<Vec<_>>());
+    if results.has_matrix() {
+        header.insert(1, "CELL");
+        for (row, test) in rows.iter_mut().zip(&results.tests) {
+            row.insert(1, test.cell.clone().unwrap_or_default());
+        }
+    }
+    table::render(&header, 0, &rows)
 }
 
 fn row(test: &TestResult) -> Vec<String> {

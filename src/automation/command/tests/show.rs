@@ -52,8 +52,14 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         context.screen.json(&past);
     } else {
         let now = context.now();
-        let rows: Vec<Vec<String>> = past.iter().map(|past| row(past, now)).collect();
-        let header = ["AGE", "RUN", "OUTCOME", "TOOK", "WHY", "SOURCE", "DISTRO", "MACHINE"];
+        let mut rows: Vec<Vec<String>> = past.iter().map(|past| row(past, now)).collect();
+        let mut header = vec!["AGE", "RUN", "OUTCOME", "TOOK", "WHY", "SOURCE", "DISTRO", "MACHINE"];
+        if past.iter().any(|past| past.cell.is_some()) {
+            header.insert(2, "CELL");
+            for (row, past) in rows.iter_mut().zip(&past) {
+                row.insert(2, past.cell.clone().unwrap_or_default());
+            }
+        }
         context.screen.data(&table::render(&header, 1, &rows));
         tell_left_out(context, all, &args.range);
     }

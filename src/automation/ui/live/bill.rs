@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use model::base::clock;
 use model::base::id::MachineId;
 use model::event::MachineEvent;
 use model::price::{Quote, amount};
-
-use super::tally::elapsed;
 
 /// The machines that cost something.
 #[derive(Debug, Default)]
@@ -53,7 +52,7 @@ impl Bill {
 impl Item {
     fn cost(&self, now: Timestamp) -> f64 {
         match self {
-            Self::Running(quote, since) => quote.cost(elapsed(*since, now)),
+            Self::Running(quote, since) => quote.cost(clock::since(*since, now)),
             Self::Settled(cost) => *cost,
         }
     }

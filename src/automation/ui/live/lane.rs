@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock;
 use model::base::id::{MachineId, TestName};
 use model::event::Subject;
 use model::work::Work;
 
-use super::tally::elapsed;
 use crate::ui::measure;
 
 /// The most tests of one machine that are shown to run: more than a machine has processors for.
@@ -21,6 +21,8 @@ const STEPS: usize = 64;
 pub(super) struct Lane {
     /// The thing that the work is about; none outside of any run.
     pub subject: Option<Subject>,
+    /// The cell of the run's matrix that it works for.
+    pub cell: Option<String>,
     /// Since when nothing is open here.
     pub idle_since: Timestamp,
     /// The steps that began and have not ended, in the order of their beginnings.
@@ -60,7 +62,15 @@ pub(super) struct RunningTest {
 
 impl Lane {
     pub(super) fn new(subject: Option<Subject>, at: Timestamp) -> Self {
-        Self { subject, idle_since: at, steps: Vec::new(), running: Vec::new(), expected: 0, has_tested: false }
+        Self {
+            subject,
+            cell: None,
+            idle_since: at,
+            steps: Vec::new(),
+            running: Vec::new(),
+            expected: 0,
+            has_tested: false,
+        }
     }
 
     /// The machine, where it is one.
@@ -142,13 +152,13 @@ fn bounded(test: &TestName) -> TestName {
 impl OpenStep {
     /// How long it has gone on.
     pub(super) fn elapsed(&self, now: Timestamp) -> Duration {
-        elapsed(self.since, now)
+        clock::since(self.since, now)
     }
 }
 
 impl RunningTest {
     /// How long it has run.
     pub(super) fn elapsed(&self, now: Timestamp) -> Duration {
-        elapsed(self.since, now)
+        clock::since(self.since, now)
     }
 }

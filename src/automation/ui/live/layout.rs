@@ -1,12 +1,13 @@
 //! The live region as lines: the tests in all, then a line for each machine, in as many columns and rows as there are.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock;
 use model::base::text;
 
 use super::lane::{Lane, OpenStep};
-use super::tally::elapsed;
 use super::{LiveView, measure, name_of, span};
 use crate::ui::paint::{Ink, Painted};
 
@@ -34,6 +35,9 @@ const STEP_BAR: usize = 10;
 
 /// The columns that the words of a step have at least, where they have so many.
 const LEAST_WORDS: usize = 20;
+
+/// The part of a line that the name of a cell may take.
+const CELL_PART: usize = 4;
 
 /// What stands between two things in a line.
 const GAP: &str = "  ";
@@ -159,15 +163,23 @@ impl LiveView {
             left_out = shown.split_off(room.saturating_sub(1));
             shown.sort_by_key(|(at, _)| *at);
         }
-        let names = shown.iter().map(|(_, lane)| measure::width(name_of(lane.machine()))).max().unwrap_or_default();
+        let widest = |name: &dyn Fn(&Lane) -> usize| shown.iter().map(|(_, lane)| name(lane)).max().unwrap_or_default();
         // A third of the line is the most that names may take.
-        let names = names.min(frame.columns / 3);
-        let mut lines: Vec<Painted> = shown.iter().map(|(_, lane)| self.lane_line(lane, now, frame, names)).collect();
+        let names = widest(&|lane| measure::width(name_of(lane.machine()))).min(frame.columns / 3);
+        let cells = widest(&|lane| measure::width(self.cell_of(lane))).min(frame.columns / CELL_PART);
+        let columns = [names, cells];
+        let mut lines: Vec<Painted> = shown.iter().map(|(_, lane)| self.lane_line(lane, now, frame, columns)).collect();
         if !left_out.is_empty() && room > 0 {
             lines.push(rest(frame, &left_out));
         }
         lines
     }
+}
+
+/// A name in as many columns as others take, and the gap behind it.
+fn column(ink: Ink, name: Cow<'_, str>, columns: usize) -> Painted {
+    let blanks = columns - measure::width(&name);
+    Painted::of(ink, &name).with(Ink::Plain, &" ".repeat(blanks)).with(Ink::Plain, GAP)
 }
 
 /// How many lanes there was no room for, and what they do.
@@ -184,14 +196,17 @@ fn rest(frame: Frame, lanes: &[(usize, &Lane)]) -> Painted {
 }
 
 impl LiveView {
-    /// The machine of a lane in as many columns as `names`, and what it does.
-    fn lane_line(&self, lane: &Lane, now: Timestamp, frame: Frame, names: usize) -> Painted {
-        let name = measure::cut(name_of(lane.machine()), names);
+    /// The machine of a lane in as many columns as `names`, its cell in as many as `cells`, and what it does.
+    fn lane_line(&self, lane: &Lane, now: Timestamp, frame: Frame, [names, cells]: [usize; 2]) -> Painted {
         let head = match lane.machine() {
             None => Painted::default(),
-            Some(_) => Painted::of(Ink::Place, &name)
-                .with(Ink::Plain, &" ".repeat(names - measure::width(&name)))
-                .with(Ink::Plain, GAP),
+            Some(id) if cells == 0 => column(Ink::Place, measure::cut(id.as_str(), names), names),
+            // The value that varies fastest from one cell to the next stands last.
+            Some(id) => column(Ink::Place, measure::cut(id.as_str(), names), names).and(column(
+                Ink::Plain,
+                measure::cut_start(self.cell_of(lane), cells),
+                cells,
+            )),
         };
         let columns = frame.columns.saturating_sub(head.width());
         // A step stands within the work that it is a part of.
@@ -208,7 +223,7 @@ impl LiveView {
             (true, false) => "waiting for its first test",
             (true, true) => "idle",
         };
-        Painted::of(Ink::Faint, what).with(Ink::Plain, &format!(" {}", span(elapsed(lane.idle_since, now))))
+        Painted::of(Ink::Faint, what).with(Ink::Plain, &format!(" {}", span(clock::since(lane.idle_since, now))))
     }
 }
 

@@ -10,9 +10,11 @@ mod progress;
 mod status;
 mod tally;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock;
 use model::base::id::MachineId;
 use model::base::text;
 use model::event::{Event, EventKind, MachineEvent, StepEvent, Subject, TestsEvent, Words};
@@ -37,12 +39,19 @@ pub struct LiveView {
     lanes: Vec<Lane>,
     tally: Tally,
     bill: Bill,
+    /// The cells in which something happened, as they are shown.
+    cells: BTreeSet<String>,
+    /// The most machines that there were at a time.
+    most_machines: usize,
 }
 
 impl LiveView {
     /// Takes one event; false where it only tells again what is known.
     pub fn fold(&mut self, event: &Event) -> bool {
         self.began.get_or_insert(event.at);
+        if let Some(cell) = event.cell.as_deref().filter(|_| self.cells.len() < LANES) {
+            self.cells.insert(measure::brief(cell));
+        }
         match &event.kind {
             EventKind::Step(step) => self.step(event, step),
             EventKind::Tests(tests) => return self.tests(event, tests),
@@ -54,7 +63,8 @@ impl LiveView {
                     self.take_over(event.at);
                 }
             }
-            EventKind::Run(_) => self.tally.end(),
+            // What happens to one cell is not the end of the others.
+            EventKind::Run(_) if event.cell.is_none() => self.tally.end(),
             _ => {}
         }
         true
@@ -66,14 +76,14 @@ impl LiveView {
             lane.steps.clear();
             lane.machine().is_some()
         });
-        self.tally.begin(at);
+        self.tally.reopen(at);
     }
 
     fn step(&mut self, event: &Event, step: &StepEvent) {
         let said = |line: &str| measure::brief(line.trim());
         match step {
             StepEvent::Began { work } => {
-                if let Some(lane) = self.lane(subject_of(event, work), event.at) {
+                if let Some(lane) = self.lane(subject_of(event, work), event) {
                     lane.begin(work, event.at);
                 }
             }
@@ -118,31 +128,36 @@ impl LiveView {
     }
 
     fn tests(&mut self, event: &Event, tests: &TestsEvent) -> bool {
-        let at = event.at;
+        let (at, cell) = (event.at, event.cell.as_deref());
         match tests {
-            TestsEvent::Selected { tests, foreseen } => self.tally.select(*tests, *foreseen, at),
+            TestsEvent::Selected { tests, foreseen } => self.tally.select(cell, *tests, *foreseen, at),
             TestsEvent::Ready { expected, .. } => {
-                self.tally.begin(at);
-                if let Some(lane) = self.lane(event.subject.clone(), at) {
+                self.tally.begin(cell, at);
+                if let Some(lane) = self.lane(event.subject.clone(), event) {
                     lane.expected = *expected;
                 }
             }
             TestsEvent::TestBegan { test } => {
-                self.tally.begin(at);
-                if let Some(lane) = self.lane(event.subject.clone(), at) {
+                self.tally.begin(cell, at);
+                if let Some(lane) = self.lane(event.subject.clone(), event) {
                     lane.test_began(test, at);
                 }
             }
             TestsEvent::TestEnded { test, outcome, took, .. } => {
-                self.tally.begin(at);
-                if let Some(lane) = self.lane(event.subject.clone(), at) {
+                self.tally.begin(cell, at);
+                if let Some(lane) = self.lane(event.subject.clone(), event) {
                     lane.test_ended(test, at);
                 }
                 let machine = match &event.subject {
                     Some(Subject::Machine(id)) => Some(id),
                     _ => None,
                 };
-                return self.tally.ended(machine, test, *outcome, *took);
+                return self.tally.ended((cell, test), machine, *outcome, *took);
+            }
+            TestsEvent::PartEnded { .. } => {
+                if let Some(lane) = self.lane(event.subject.clone(), event) {
+                    lane.running.clear();
+                }
             }
             TestsEvent::Judged { .. } => self.tally.end(),
             _ => {}
@@ -150,14 +165,24 @@ impl LiveView {
         true
     }
 
-    /// The lane of a subject, which is made where there is none; none where there are too many.
-    fn lane(&mut self, subject: Option<Subject>, at: Timestamp) -> Option<&mut Lane> {
-        let found = self.lanes.iter().position(|lane| lane.subject == subject);
+    /// The lane of a subject, which is made where there is none; none where there are too many. A machine is of one cell only.
+    fn lane(&mut self, subject: Option<Subject>, event: &Event) -> Option<&mut Lane> {
+        let mut found = self.lanes.iter().position(|lane| lane.subject == subject);
         if found.is_none() && self.lanes.len() < LANES {
-            self.lanes.push(Lane::new(subject, at));
-            return self.lanes.last_mut();
+            found = Some(self.lanes.len());
+            self.lanes.push(Lane::new(subject, event.at));
+            self.most_machines = self.most_machines.max(self.machines());
         }
-        self.lanes.get_mut(found?)
+        let lane = self.lanes.get_mut(found?)?;
+        if let (Some(cell), Some(_)) = (&event.cell, lane.machine()) {
+            lane.cell = Some(measure::brief(cell));
+        }
+        Some(lane)
+    }
+
+    /// The cell of a lane, where it has to be told from others.
+    fn cell_of<'a>(&self, lane: &'a Lane) -> &'a str {
+        lane.cell.as_deref().filter(|_| self.cells.len() > 1).unwrap_or_default()
     }
 
     /// Whether something is under way that a person waits for: also what is done to a machine between two steps.
@@ -180,6 +205,11 @@ impl LiveView {
         self.lanes.iter().filter(|lane| lane.machine().is_some()).count()
     }
 
+    /// Whether there were several machines at a time, or cells: what one of them prints stands among the lines of others then.
+    pub fn has_several(&self) -> bool {
+        self.most_machines > 1 || self.cells.len() > 1
+    }
+
     /// The numbers of tests by what they came to; `total` is that of all, as far as it is known.
     fn counts(&self) -> Counts {
         self.tally.counts(self.lanes.iter().map(|lane| lane.expected).sum())
@@ -187,7 +217,7 @@ impl LiveView {
 
     /// How long it has gone on.
     fn elapsed(&self, now: Timestamp) -> Duration {
-        self.began.map_or(Duration::ZERO, |began| tally::elapsed(began, now))
+        self.began.map_or(Duration::ZERO, |began| clock::since(began, now))
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Progress {
 pub struct RunningNow {
     /// The test.
     pub test: TestName,
+    /// Its cell, where the run has a matrix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
     /// The machine that it runs on.
     pub machine: Option<MachineId>,
     /// When it began.
@@ -37,6 +40,7 @@ impl LiveView {
         let running = self.lanes.iter().flat_map(|lane| {
             let now = |test: &super::lane::RunningTest| RunningNow {
                 test: test.name.clone(),
+                cell: lane.cell.clone(),
                 machine: lane.machine().cloned(),
                 since: test.since,
             };

@@ -21,7 +21,7 @@ impl LiveView {
         }
         let mut busy: Vec<&Lane> = self.lanes.iter().filter(|lane| lane.is_busy()).collect();
         busy.sort_by_key(|lane| lane.since());
-        parts.extend(busy.iter().take(NAMED).map(|lane| lane.status(now)));
+        parts.extend(busy.iter().take(NAMED).map(|lane| lane.status(now, self.cell_of(lane))));
         if busy.len() > NAMED {
             parts.push(format!("{} more at work", busy.len() - NAMED));
         }
@@ -54,8 +54,9 @@ impl LiveView {
 
 impl Lane {
     /// What the lane does: the oldest of its tests, or its newest step.
-    fn status(&self, now: Timestamp) -> String {
-        let name = self.machine().map(|id| format!("{}: ", name_of(Some(id)))).unwrap_or_default();
+    fn status(&self, now: Timestamp, cell: &str) -> String {
+        let cell = if cell.is_empty() { String::new() } else { format!(" [{}]", measure::cut(cell, LONGEST)) };
+        let name = self.machine().map(|id| format!("{}{cell}: ", name_of(Some(id)))).unwrap_or_default();
         if let Some(test) = self.running.first() {
             let more = self.running.len() - 1;
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };

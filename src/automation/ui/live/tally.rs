@@ -1,10 +1,11 @@
 //! How many tests have come to what, and how long the rest may take.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock;
 use model::base::id::{MachineId, TestName};
 use model::outcome::{Counts, TestOutcome};
 
@@ -15,11 +16,14 @@ const KNOWN: usize = 1 << 18;
 /// How many tests must have ended before their pace says something of the rest.
 const PACE_TESTS: usize = 5;
 
+/// The most cells whose tests are added up; more than a matrix may have.
+const CELLS: usize = 1024;
+
 /// The tests of a run by what they came to.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// How many tests the whole run has, and how long they are foreseen to take; none where nobody said.
-    selected: Option<(usize, Option<Duration>)>,
+    /// The cells that have begun, by name; one without a name where there is no matrix.
+    cells: BTreeMap<Option<String>, Selected>,
     /// When the first test began or all were selected.
     since: Option<Timestamp>,
     counts: Counts,
@@ -28,6 +32,16 @@ pub(super) struct Tally {
     tries: HashSet<u64>,
     keys: RandomState,
     over: bool,
+}
+
+/// The tests of one cell.
+#[derive(Debug, Clone, Copy)]
+struct Selected {
+    /// When the first of them began or all were selected.
+    since: Timestamp,
+    /// How many there are, and how long they are foreseen to take; none where nobody said.
+    tests: Option<usize>,
+    foreseen: Option<Duration>,
 }
 
 /// What is known of one test.
@@ -53,14 +67,25 @@ impl Standing {
 }
 
 impl Tally {
-    /// The whole run has this many tests, whatever its machines were told.
-    pub(super) fn select(&mut self, tests: usize, foreseen: Option<Duration>, at: Timestamp) {
-        self.selected = Some((tests, foreseen));
-        self.begin(at);
+    /// The whole run, or this cell of it, has this many tests, whatever its machines were told.
+    pub(super) fn select(&mut self, cell: Option<&str>, tests: usize, foreseen: Option<Duration>, at: Timestamp) {
+        self.begin(cell, at);
+        if let Some(selected) = self.cells.get_mut(&cell.map(str::to_owned)) {
+            (selected.tests, selected.foreseen) = (Some(tests), foreseen);
+        }
     }
 
-    /// A test began, or tests are about to.
-    pub(super) fn begin(&mut self, at: Timestamp) {
+    /// A test began in this cell, or tests are about to.
+    pub(super) fn begin(&mut self, cell: Option<&str>, at: Timestamp) {
+        self.reopen(at);
+        if self.cells.len() < CELLS {
+            let begun = Selected { since: at, tests: None, foreseen: None };
+            self.cells.entry(cell.map(str::to_owned)).or_insert(begun);
+        }
+    }
+
+    /// Tests go on.
+    pub(super) fn reopen(&mut self, at: Timestamp) {
         self.since.get_or_insert(at);
         self.over = false;
     }
@@ -80,19 +105,19 @@ impl Tally {
         self.since.is_some() && !self.over
     }
 
-    /// Takes the end of one try of a test; false where that try is known already, and where there are too many.
+    /// Takes the end of one try of a test in its cell; false where that try is known already, and where there are too many.
     pub(super) fn ended(
         &mut self,
+        (cell, test): (Option<&str>, &TestName),
         machine: Option<&MachineId>,
-        test: &TestName,
         outcome: TestOutcome,
         took: Option<Duration>,
     ) -> bool {
-        let one_try = self.keys.hash_one((test, machine, outcome, took.map(|took| took.as_millis())));
+        let one_try = self.keys.hash_one((cell, test, machine, outcome, took.map(|took| took.as_millis())));
         if self.tries.len() >= KNOWN || !self.tries.insert(one_try) {
             return false;
         }
-        let test = self.keys.hash_one(test);
+        let test = self.keys.hash_one((cell, test));
         let before = self.known.get(&test).copied();
         if before.is_none() && self.known.len() >= KNOWN {
             return false;
@@ -123,10 +148,11 @@ impl Tally {
         }
     }
 
-    /// The numbers of tests that have ended, and of all: `expected` of the machines where nobody told of the whole run. There are never
-    /// fewer than have ended.
+    /// The numbers of tests that have ended, and of all: those of every cell that has begun, `expected` of the machines where nobody told
+    /// of the whole. There are never fewer than have ended.
     pub(super) fn counts(&self, expected: usize) -> Counts {
-        let total = self.selected.map_or(expected, |(tests, _)| tests);
+        let selected = self.cells.values().filter_map(|cell| cell.tests).reduce(|all, tests| all.saturating_add(tests));
+        let total = selected.unwrap_or(expected);
         Counts { total: total.max(self.done()), ..self.counts }
     }
 
@@ -139,9 +165,9 @@ impl Tally {
     /// by the pace alone where nothing was foreseen. None where neither says anything yet.
     pub(super) fn left(&self, total: usize, now: Timestamp) -> Option<Duration> {
         let (since, done) = (self.since.filter(|_| self.is_open())?, self.done());
-        let spent = elapsed(since, now);
+        let spent = clock::since(since, now);
         let pace = (done >= PACE_TESTS && total > 0).then(|| spent.mul_f64((total - done) as f64 / done as f64));
-        let foreseen = self.selected.and_then(|(_, foreseen)| foreseen).map(|foreseen| foreseen.saturating_sub(spent));
+        let foreseen = self.foreseen(now);
         match (foreseen, pace) {
             (Some(foreseen), Some(pace)) => {
                 let share = done as f64 / total as f64;
@@ -150,11 +176,13 @@ impl Tally {
             (foreseen, pace) => foreseen.or(pace),
         }
     }
-}
 
-/// The time from one moment to another; zero where a clock was turned back between them.
-pub(super) fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+    /// How long the tests may take from `now` by what was foreseen. Cells that began together go on together, so that the one which ends
+    /// last counts; those that follow each other are foreseen one after the other.
+    fn foreseen(&self, now: Timestamp) -> Option<Duration> {
+        let left = |cell: &Selected| Some(cell.foreseen?.saturating_sub(clock::since(cell.since, now)));
+        self.cells.values().filter_map(left).max()
+    }
 }
 
 #[cfg(test)]
@@ -167,8 +195,8 @@ mod tests {
 
     fn tries(tally: &mut Tally, tries: &[(&str, TestOutcome, u64)]) {
         for (test, outcome, took) in tries {
-            tally.begin(at(0));
-            tally.ended(None, &TestName::from(*test), *outcome, Some(Duration::from_secs(*took)));
+            tally.begin(None, at(0));
+            tally.ended((None, &TestName::from(*test)), None, *outcome, Some(Duration::from_secs(*took)));
         }
     }
 
@@ -191,17 +219,39 @@ mod tests {
     fn a_try_that_is_told_again_is_no_news() {
         let mut tally = Tally::default();
         let machine: MachineId = "hg-1".parse().unwrap();
-        let mut ended =
-            |machine, took| tally.ended(machine, &"a".into(), TestOutcome::Failed, Some(Duration::from_millis(took)));
+        let mut ended = |machine, took| {
+            tally.ended((None, &"a".into()), machine, TestOutcome::Failed, Some(Duration::from_millis(took)))
+        };
         assert_eq!([ended(Some(&machine), 1500), ended(Some(&machine), 1500)], [true, false]);
         assert_eq!([ended(None, 1500), ended(Some(&machine), 1501)], [true, true], "another machine, another try");
     }
 
     #[test]
+    fn the_tests_of_all_cells_add_up_and_a_test_is_another_one_in_each() {
+        let mut tally = Tally::default();
+        let minute = Some(Duration::from_secs(60));
+        tally.select(Some("default"), 4, minute, at(0));
+        tally.select(Some("tmpfs"), 3, Some(Duration::from_secs(90)), at(0));
+        let mut ended = |cell, outcome| tally.ended((Some(cell), &"a".into()), None, outcome, None);
+        assert_eq!([ended("default", TestOutcome::Passed), ended("tmpfs", TestOutcome::Failed)], [true, true]);
+        assert!(!ended("tmpfs", TestOutcome::Failed), "it was told before");
+        let counts = tally.counts(0);
+        assert_eq!((counts.total, tally.done(), counts.passed, counts.failed, counts.flaky), (7, 2, 1, 1, 0));
+        let left = |tally: &Tally, seconds| tally.left(7, at(seconds)).unwrap().as_secs();
+        assert_eq!(left(&tally, 30), 60, "side by side: the one that ends last");
+        tally.select(Some("ext4"), 1, minute, at(80));
+        assert_eq!((left(&tally, 80), tally.counts(0).total), (60, 8), "and one that begins later");
+        // What one of them is told again replaces what it was told.
+        tally.select(Some("ext4"), 2, minute, at(80));
+        assert_eq!(tally.counts(0).total, 9);
+    }
+
+    #[test]
     fn names_without_end_are_not_kept_without_end() {
         let mut tally = Tally::default();
-        let ended =
-            |number: usize| tally.ended(None, &TestName::from(number.to_string().as_str()), TestOutcome::Passed, None);
+        let ended = |number: usize| {
+            tally.ended((None, &TestName::from(number.to_string().as_str())), None, TestOutcome::Passed, None)
+        };
         let taken = (0..KNOWN + 1000).map(ended).filter(|taken| *taken).count();
         assert_eq!((taken, tally.known.len(), tally.tries.len()), (KNOWN, KNOWN, KNOWN));
     }
@@ -216,11 +266,11 @@ mod tests {
         let four = ["b", "c", "d", "e"].map(|name| (name, TestOutcome::Passed, 1));
         tries(&mut tally, &four);
         assert_eq!(seconds(tally.left(10, at(20))), Some(20));
-        tally.select(10, Some(Duration::from_secs(100)), at(20));
+        tally.select(None, 10, Some(Duration::from_secs(100)), at(20));
         // Half of the tests took a fifth of the time: the rest is between what was foreseen and the pace.
         assert_eq!(seconds(tally.left(10, at(20))), Some(50));
         let mut tally = Tally::default();
-        tally.select(10, Some(Duration::from_secs(100)), at(0));
+        tally.select(None, 10, Some(Duration::from_secs(100)), at(0));
         assert_eq!(seconds(tally.left(10, at(30))), Some(70));
         assert_eq!(seconds(tally.left(10, at(300))), Some(0));
         tally.end();

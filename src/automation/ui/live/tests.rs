@@ -18,9 +18,22 @@ fn id(number: usize) -> MachineId {
 #[derive(Default)]
 struct Story(LiveView);
 
+/// The cell of each machine in a run with a matrix.
+const CELLS: [&str; 4] = ["debian12/default", "debian12/tmpfs", "debian13/default", "debian13/tmpfs"];
+
 impl Story {
     fn tell(&mut self, seconds: i64, machine: usize, kind: impl Into<EventKind>) -> bool {
-        self.0.fold(&Event { at: at(seconds), subject: Some(Subject::Machine(id(machine))), kind: kind.into() })
+        self.tell_of(seconds, machine, None, kind)
+    }
+
+    /// The same in the machine's cell.
+    fn tell_in_cell(&mut self, seconds: i64, machine: usize, kind: impl Into<EventKind>) -> bool {
+        self.tell_of(seconds, machine, Some(CELLS[machine % 4].to_owned()), kind)
+    }
+
+    fn tell_of(&mut self, seconds: i64, machine: usize, cell: Option<String>, kind: impl Into<EventKind>) -> bool {
+        let subject = Some(Subject::Machine(id(machine)));
+        self.0.fold(&Event { at: at(seconds), subject, cell, kind: kind.into() })
     }
 
     fn began(&mut self, seconds: i64, machine: usize, test: &str) {
@@ -137,6 +150,88 @@ fn the_region_is_right_at_three_widths() {
     }
 }
 
+/// Four cells with a machine each: the same tests in all of them, of which one fails in memory.
+fn cells() -> Story {
+    let mut story = Story::default();
+    for machine in 0..4 {
+        story.tell_in_cell(0, machine, StepEvent::Began { work: booting(machine) });
+        if machine == 3 {
+            continue;
+        }
+        story.tell_in_cell(20, machine, StepEvent::Ended { work: booting(machine), took: Duration::ZERO, moved: None });
+        let foreseen = Some(Duration::from_secs(100 + 10 * machine as u64));
+        story.tell_in_cell(30, machine, TestsEvent::Selected { tests: 50, foreseen });
+        story.tell_in_cell(30, machine, TestsEvent::Ready { source: "x".into(), expected: 50 });
+        let outcome = if machine == 1 { TestOutcome::Failed } else { TestOutcome::Passed };
+        let result = TestResult::of("test-disk.t".into(), outcome, Some(Duration::from_secs(1)), None);
+        assert!(story.tell_in_cell(31, machine, TestsEvent::ended(&result)), "another test in each cell");
+        story.tell_in_cell(32, machine, TestsEvent::TestBegan { test: "test-clone.t#stream-bundle2-v2".into() });
+    }
+    story
+}
+
+#[test]
+fn machines_of_several_cells_show_theirs_and_the_tests_of_all_add_up() {
+    let story = cells();
+    insta::assert_snapshot!(story.seen(47, 39, 20), @"
+    ─────────────────────────────  3 of 150|
+    ✗ 1 failed  ✓ 2 passed|
+    47s, about 1m 43s left|
+    hg-0000000000  …/default  test-clo… 15s|
+    hg-0000000001  …12/tmpfs  test-clo… 15s|
+    hg-0000000002  …/default  test-clo… 15s|
+    hg-0000000003  …13/tmpfs  Booting … 47s|
+    ");
+    insta::assert_snapshot!(story.seen(47, 79, 20), @"
+    ───────────────────────────────────────  3 of 150 tests  47s, about 1m 43s left|
+    ✗ 1 failed  ✓ 2 passed|
+    hg-0000000000  debian12/default  test-clone.t#stream-bundle2-v2 15s|
+    hg-0000000001  debian12/tmpfs    test-clone.t#stream-bundle2-v2 15s|
+    hg-0000000002  debian13/default  test-clone.t#stream-bundle2-v2 15s|
+    hg-0000000003  debian13/tmpfs    Booting from linux-dev-debian12 47s|
+    ");
+    insta::assert_snapshot!(story.seen(47, 199, 20), @"
+    ━───────────────────────────────────────────────────────────  3 of 150 tests  ✗ 1 failed  ✓ 2 passed  47s, about 1m 43s left|
+    hg-0000000000  debian12/default  test-clone.t#stream-bundle2-v2 15s|
+    hg-0000000001  debian12/tmpfs    test-clone.t#stream-bundle2-v2 15s|
+    hg-0000000002  debian13/default  test-clone.t#stream-bundle2-v2 15s|
+    hg-0000000003  debian13/tmpfs    Booting from linux-dev-debian12 47s|
+    ");
+    for columns in 0..210 {
+        (0..12).for_each(|rows| drop(story.seen(47, columns, rows)));
+    }
+    insta::assert_snapshot!(story.0.status(at(47)), @"47s: 3 of 150 tests, 1 failed, about 1m 43s left; hg-0000000003 [debian13/tmpfs]: Booting from linux-dev-debian12 47s; hg-0000000000 [debian12/default]: test-clone.t#stream-bundle2-v2 15s; hg-0000000001 [debian12/tmpfs]: test-clone.t#stream-bundle2-v2 15s; 1 more at work");
+    let progress = story.0.progress().unwrap();
+    let counts = progress.counts;
+    assert_eq!((progress.done, counts.total, counts.passed, counts.failed, counts.flaky), (3, 150, 2, 1, 0));
+    let running: Vec<_> = progress.running.iter().map(|running| running.cell.as_deref().unwrap()).collect();
+    assert_eq!(running, &CELLS[..3]);
+}
+
+#[test]
+fn what_happens_to_one_cell_is_the_end_of_none_and_a_single_cell_needs_no_name() {
+    let mut story = Story::default();
+    story.tell_in_cell(0, 0, TestsEvent::Ready { source: "x".into(), expected: 3 });
+    story.tell_in_cell(1, 0, TestsEvent::TestBegan { test: "test-a.t".into() });
+    insta::assert_snapshot!(story.text(2), @"
+    ────────────────────────────────────────────────────────────  0 of 3 tests  2s|
+    ✗ 0 failed|
+    hg-0000000000  test-a.t 1s|
+    ");
+    let failure = (&model::fault::Fault::infrastructure("no room")).into();
+    story.tell_of(2, 9, Some("debian13/tmpfs".into()), RunEvent::Failed { failure });
+    assert!(story.0.is_at_work() && story.text(3).contains("debian12/default"), "{}", story.text(3));
+    let long = "x".repeat(10_000) + "\u{1b}[2J測試";
+    story.tell_of(3, 5, Some(long), TestsEvent::TestBegan { test: "test-a.t".into() });
+    for columns in [0, 7, 39, 79, 199] {
+        let text = story.seen(4, columns, 30);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    }
+    assert!(!story.0.tally.is_over());
+    story.tell(5, 0, RunEvent::NothingMade);
+    assert!(story.0.tally.is_over());
+}
+
 #[test]
 fn without_unicode_there_is_none() {
     let mut story = middle();
@@ -168,6 +263,7 @@ fn setting_up_is_shown_by_machine_and_steps_that_belong_to_none_stand_alone() {
     let event = |seconds, kind: StepEvent| Event {
         at: at(seconds),
         subject: Some(Subject::Image("linux-dev".into())),
+        cell: None,
         kind: kind.into(),
     };
     let work = Work::BakingLayer { image: "linux-dev".into(), layer: "packages".into(), number: 2, of: 5 };

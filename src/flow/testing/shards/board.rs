@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::run::Run;
 use crate::testing::shards::entry::{Entry, Happening, Selection};
 use crate::testing::shards::queue::{Next, Queue};
+use crate::testing::shards::record::ShardRecord;
 
 /// The queue, shared.
 pub(super) struct Board<'a> {
@@ -37,12 +38,14 @@ impl<'a> Board<'a> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fixes the tests, unless another machine did; then they must be the same.
-    pub(super) fn select(&self, selection: Selection) -> Result<(), Fault> {
+    /// Fixes the tests, and writes down with them what a later driver needs to know, unless another machine did; then the tests must be
+    /// the same.
+    pub(super) fn select(&self, record: &ShardRecord, selection: Selection) -> Result<(), Fault> {
         let mut queue = self.lock();
         if let Some(queue) = queue.as_ref() {
             return agree(&queue.selection().tests, &selection.tests);
         }
+        self.write(&Happening::Opened(Box::new(record.clone())))?;
         self.write(&Happening::Selected(Box::new(selection.clone())))?;
         let tests = selection.tests.len();
         let made = queue.insert(Queue::new(selection));

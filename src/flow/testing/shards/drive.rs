@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use model::base::id::TestName;
@@ -11,14 +10,12 @@ use model::event::RunEvent;
 use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::{Machine, ProviderKind};
-use model::mute::Mute;
 use model::output::{OutputLimits, run_command};
 use model::preparation::Job;
 use model::provider::MachineRequest;
 use model::run::RunFolder;
 use model::runner::{Runner, RunnerRecord};
-use model::script::ScriptFile;
-use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio::sync::OnceCell;
 
 use crate::contract;
 use crate::image::bake::{BakeOptions, request_with_image};
@@ -28,14 +25,14 @@ use crate::preparation::{cleaning, folder, hold};
 use crate::run::Run;
 use crate::site::Site;
 use crate::task::durable::Durable;
-use crate::testing::OnceBegun;
 use crate::testing::set_up::{ReadyMachine, set_up};
 use crate::testing::shards::board::Board;
+use crate::testing::shards::crew::{Counted, Crew};
 use crate::testing::shards::entry::{Closing, Happening, Joined, Policy, Selection};
 use crate::testing::shards::outcome::{self, ShardsEnd};
 use crate::testing::shards::record::ShardRecord;
 use crate::testing::shards::worker::{self, Served, Worker, note_end};
-use crate::transfer::artifacts::Fetch;
+use crate::testing::{OnceBegun, TestTerms};
 
 /// How many times a machine that is lost is replaced.
 const SPARE: u32 = 1;
@@ -46,6 +43,8 @@ pub struct Group<'a> {
     pub site: &'a Site,
     /// The image to bake first if it is missing; none on machines that somebody else made.
     pub plan: Option<&'a ImagePlan>,
+    /// How to bake it.
+    pub baking: BakeOptions,
     /// Each of them.
     pub order: &'a Order,
     /// How many there are; at least one.
@@ -53,6 +52,7 @@ pub struct Group<'a> {
 }
 
 /// How tests are split.
+#[derive(Clone, Copy)]
 pub struct Split<'a> {
     /// How they are handed out.
     pub policy: &'a Policy,
@@ -70,37 +70,47 @@ pub struct ShardsJob<'a> {
     pub groups: &'a [Group<'a>],
     /// How the tests are split.
     pub split: Split<'a>,
-    /// How to bake.
-    pub baking: &'a BakeOptions,
-    /// Scripts with the clauses that the runner adds to the machine contract.
-    pub clauses: &'a [ScriptFile],
-    /// The files to fetch afterwards.
-    pub fetch: &'a Fetch,
+    /// What holds for the tests anywhere.
+    pub terms: TestTerms<'a>,
     /// How long the tests may take altogether.
     pub limit: Duration,
-    /// Whether a run in which every test was skipped is green.
-    pub allow_all_skipped: bool,
-    /// How long a machine is kept on which a test failed; none for not at all.
-    pub keep_failed: Option<Duration>,
-    /// The mutes that hold.
-    pub mutes: &'a [Mute],
-    /// When the job began, for the times of its parts.
-    pub began: Instant,
     /// What happens once the tests go on by themselves.
     pub once_begun: OnceBegun<'a>,
 }
 
+impl ShardsJob<'_> {
+    /// How many machines it takes.
+    pub(super) fn machines(&self) -> usize {
+        self.groups.iter().map(|group| group.machines).sum()
+    }
+}
+
 /// Bakes the images where they are missing, makes the machines, has them take tests from one queue until none waits, and releases them.
 /// Gives the end of the tests, or the machines on which they go on. A fault says that no test was begun.
-pub async fn run_shards(
+pub(super) async fn run_shards(
     run: &Run,
     job: &ShardsJob<'_>,
     records: &dyn RunFolder,
     builds: &dyn BuildStore,
+    crew: &Crew,
 ) -> Result<ShardsEnd, Fault> {
+    let places: Vec<Counted> = (0..job.machines()).map(|_| Counted::default()).collect();
+    let ended = drive(run, job, (records, builds), crew, &places).await;
+    places.iter().for_each(|place| crew.is_ready(place));
+    ended
+}
+
+async fn drive(
+    run: &Run,
+    job: &ShardsJob<'_>,
+    (records, builds): (&dyn RunFolder, &dyn BuildStore),
+    crew: &Crew,
+    places: &[Counted],
+) -> Result<ShardsEnd, Fault> {
+    let began = Instant::now();
     let mut requests = Vec::new();
     for group in job.groups {
-        let first = request_with_image(run, group.site, group.plan, job.baking, group.order).await?;
+        let first = request_with_image(run, group.site, group.plan, &group.baking, group.order).await?;
         let others = (1..group.machines).map(|_| group.order.request(run, run.now()));
         requests.extend(std::iter::once(first).chain(others).map(|request| (group, request)));
     }
@@ -111,22 +121,20 @@ pub async fn run_shards(
         records,
         builds,
         board: &board,
-        turn: &Mutex::new(()),
+        crew,
         record: ShardRecord {
             runner: RunnerRecord::of(job.runner),
             image: job.groups.first().map(|group| group.order.image_words(group.plan)).unwrap_or_default(),
-            baking: job.began.elapsed(),
-            fetch: job.fetch.clone(),
-            allow_all_skipped: job.allow_all_skipped,
-            keep_failed: job.keep_failed,
-            mutes: job.mutes.to_vec(),
+            baking: began.elapsed(),
+            fetch: job.terms.fetch.clone(),
+            allow_all_skipped: job.terms.allow_all_skipped,
+            keep_failed: job.terms.keep_failed,
+            mutes: job.terms.mutes.to_vec(),
             until: worker::until(run, job.limit),
         },
-        unready: &AtomicUsize::new(requests.len()),
-        ready: &Notify::new(),
-        announced: &Mutex::new(None),
     };
-    let all = requests.into_iter().map(|(group, request)| drive.on_machines(group, request));
+    let all = requests.into_iter().zip(places);
+    let all = all.map(|((group, request), place)| drive.on_machines(group, request, place));
     let ends = futures_util::future::join_all(all).await;
     let record = drive.record.clone();
     let (left, faults): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
@@ -150,14 +158,8 @@ struct Drive<'a> {
     records: &'a dyn RunFolder,
     builds: &'a dyn BuildStore,
     board: &'a Board<'a>,
-    /// Held while a build is made that the others can use.
-    turn: &'a Mutex<()>,
+    crew: &'a Crew,
     record: ShardRecord,
-    /// How many machines have not come to their first test, and who waits for that.
-    unready: &'a AtomicUsize,
-    ready: &'a Notify,
-    /// Whether the run was announced, where it is left.
-    announced: &'a Mutex<Option<bool>>,
 }
 
 /// What became of one place among the machines: the machine that was left, and the fault that ended it.
@@ -165,18 +167,23 @@ type PlaceEnd = (Option<Machine>, Option<Fault>);
 
 impl Drive<'_> {
     /// Has a machine serve the queue, and another in its place where it is lost.
-    async fn on_machines(&self, group: &Group<'_>, mut request: MachineRequest) -> PlaceEnd {
-        let mut spare = SPARE;
-        let counted = std::cell::Cell::new(false);
+    async fn on_machines(&self, group: &Group<'_>, request: MachineRequest, place: &Counted) -> PlaceEnd {
+        let end = self.until_served(group, request, place).await;
+        self.crew.is_ready(place);
+        end
+    }
+
+    async fn until_served(&self, group: &Group<'_>, mut request: MachineRequest, place: &Counted) -> PlaceEnd {
+        // Another machine of somebody else's is not to be had.
+        let mut spare = if group.site.provider.kind() == ProviderKind::Host { 0 } else { SPARE };
         loop {
-            let ended = self.on_machine(group, &request, &counted).await;
+            let ended = self.on_machine(group, &request, place).await;
             let fault = match ended.result {
                 Ok(()) => return (ended.detached, None),
                 Err(fault) => fault,
             };
             let waits = self.board.ask(|queue| queue.waits()).unwrap_or(true);
             if spare == 0 || fault.kind != FaultKind::Infrastructure || !waits || self.run.stop.is_cancelled() {
-                self.count(&counted);
                 return (None, Some(fault));
             }
             spare -= 1;
@@ -185,28 +192,15 @@ impl Drive<'_> {
         }
     }
 
-    /// One place more is ready, or never will be.
-    fn count(&self, counted: &std::cell::Cell<bool>) {
-        if !counted.replace(true) {
-            self.unready.fetch_sub(1, Ordering::SeqCst);
-            self.ready.notify_waiters();
-        }
-    }
-
-    async fn on_machine(
-        &self,
-        group: &Group<'_>,
-        request: &MachineRequest,
-        counted: &std::cell::Cell<bool>,
-    ) -> LeaseEnd<()> {
+    async fn on_machine(&self, group: &Group<'_>, request: &MachineRequest, place: &Counted) -> LeaseEnd<()> {
         let (runner, asked_at) = (self.job.runner, self.run.now());
         let folder = folder(self.run, request.platform);
         let clean = cleaning(runner, request.platform, &folder);
         let ended = with_machine(self.run, group.site, request, &folder, Some(&clean), async |machine, durable| {
             let up_at = self.run.now();
             let target = self.records.write_target(machine)?;
-            contract::require_where_it_stays(self.run, durable, self.job.clauses).await?;
-            let work = self.serve(machine, durable, &target, (asked_at, up_at), counted);
+            contract::require_where_it_stays(self.run, durable, self.job.terms.clauses).await?;
+            let work = self.serve(machine, durable, &target, (asked_at, up_at), place);
             hold::with_presence(durable, runner, work).await
         })
         .await;
@@ -220,10 +214,10 @@ impl Drive<'_> {
         durable: &Durable,
         target: &Path,
         (asked_at, up_at): (jiff::Timestamp, jiff::Timestamp),
-        counted: &std::cell::Cell<bool>,
+        place: &Counted,
     ) -> Result<Completion<()>, Fault> {
         let run = &self.run.on(&machine.id);
-        let ready = self.set_up(run, machine, durable, target).await?;
+        let ready = worker::unless_taken_back(durable, self.set_up(run, machine, durable, target)).await?;
         self.select(&ready)?;
         if self.close_unbuilt(&ready)? {
             return Ok(Completion::Release(()));
@@ -254,7 +248,7 @@ impl Drive<'_> {
             begun,
             baked: OnceCell::new(),
         };
-        self.count(counted);
+        self.crew.is_ready(place);
         let served = match self.job.once_begun {
             OnceBegun::Leave(announce) if !run.stop.is_cancelled() => self.leave(&worker, announce).await,
             _ => worker.serve().await,
@@ -277,7 +271,8 @@ impl Drive<'_> {
         });
         let turn = match key {
             Some(key) if self.builds.find(key).is_none() => {
-                Some(until_stopped(run, async { Ok(self.turn.lock().await) }).await?)
+                let turn = self.crew.turn(key);
+                Some(until_stopped(run, async { Ok(turn.lock_owned().await) }).await?)
             }
             _ => None,
         };
@@ -293,14 +288,16 @@ impl Drive<'_> {
         let mut foreseen = (self.job.split.foreseen)(subject);
         let wanted: std::collections::BTreeSet<&TestName> = tests.iter().collect();
         foreseen.retain(|test, _| wanted.contains(test));
-        self.board.select(Selection {
+        let selection = Selection {
             foreseen,
             source: source.to_owned(),
             subject: subject.clone(),
             built,
             policy: self.job.split.policy.clone(),
+            machines: self.job.machines(),
             tests,
-        })
+        };
+        self.board.select(&self.record, selection)
     }
 
     /// Closes the queue where the source could not be built; gives whether that is so.
@@ -334,17 +331,7 @@ impl Drive<'_> {
         worker: &Worker<'_>,
         announce: &(dyn Fn(&Machine) -> Result<(), Fault> + Sync),
     ) -> Result<Served, Fault> {
-        loop {
-            let ready = self.ready.notified();
-            if self.unready.load(Ordering::SeqCst) == 0 {
-                break;
-            }
-            until_stopped(self.run, async {
-                ready.await;
-                Ok(())
-            })
-            .await?;
-        }
+        self.crew.until_all_are_ready(self.run).await?;
         let machine = worker.durable.machine();
         let share = self.board.share(&machine.id);
         if share.is_empty() {
@@ -352,13 +339,10 @@ impl Drive<'_> {
         }
         self.board.record(Happening::Took { machine: machine.id.clone(), part: 1, tests: share.clone() })?;
         let begun = worker.begin(1, share, None).await?;
-        let mut announced = self.announced.lock().await;
-        let told = if announced.is_none() { announce(machine) } else { Ok(()) };
-        *announced.get_or_insert(told.is_ok()) &= told.is_ok();
-        if *announced == Some(true) {
+        let told = self.crew.announce(machine, announce).await;
+        if let Ok(true) = told {
             return Ok(Served::Left);
         }
-        drop(announced);
         self.run.stop.cancel();
         // Their results do not matter, but a machine that stays must not go on running them.
         drop(worker.follow(&begun).await);

@@ -14,6 +14,8 @@ use model::outcome::{TestOutcome, TestResult};
 use model::subject::TestSubject;
 use serde::{Deserialize, Serialize};
 
+use crate::testing::shards::record::ShardRecord;
+
 /// How the tests of a run are handed out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
@@ -80,6 +82,9 @@ pub struct Selection {
     pub built: BuildOrigin,
     /// How they are handed out.
     pub policy: Policy,
+    /// How many machines were asked for.
+    #[serde(default)]
+    pub machines: usize,
 }
 
 /// A machine that takes tests.
@@ -118,6 +123,9 @@ pub struct PartEnd {
     pub took: Duration,
     /// A result for each test of the part, and for others that it reported.
     pub results: Vec<TestResult>,
+    /// Whether it was ended because the machine is taken back: what has no result then is not to blame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_back: bool,
 }
 
 /// The end of handing out tests, whatever still waits.
@@ -146,6 +154,8 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Happening {
+    /// A driver began with it; everything that another one needs to know of what all machines have alike.
+    Opened(Box<ShardRecord>),
     /// The tests were fixed.
     Selected(Box<Selection>),
     /// A machine is ready.

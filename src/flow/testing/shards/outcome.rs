@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use model::artifact::CollectedArtifacts;
+use model::base::clock::since;
 use model::base::id::MachineId;
 use model::exit::Exit;
 use model::fault::Fault;
@@ -100,7 +101,7 @@ pub(super) async fn fetch(
 }
 
 /// The results of the run, which began at `started_at`; `lines` is what its folder holds of its queue.
-pub fn collect(run: &Run, started_at: Timestamp, ended: Ended, lines: &[u8], kept: &Path) -> Results {
+pub(super) fn collect(run: &Run, started_at: Timestamp, ended: Ended, lines: &[u8], kept: &Path) -> Results {
     let told: Vec<Entry> = entries(lines).collect();
     let machines = machines(&told);
     let evidence =
@@ -113,7 +114,7 @@ pub fn collect(run: &Run, started_at: Timestamp, ended: Ended, lines: &[u8], kep
         id: run.id.clone(),
         verdict,
         counts,
-        time: time(run.now(), started_at, &ended.record, &machines),
+        time: time(run.now(), started_at, ended.record.baking, &machines),
         image: ended.record.image,
         source,
         built: Some(built),
@@ -131,8 +132,7 @@ pub fn collect(run: &Run, started_at: Timestamp, ended: Ended, lines: &[u8], kep
 }
 
 /// How the time was spent: until the first test began on the machine that was the first to be ready, and from then on.
-fn time(now: Timestamp, started_at: Timestamp, record: &ShardRecord, machines: &[MachineUse]) -> TimeSplit {
-    let since = |from: Timestamp, until: Timestamp| Duration::try_from(until.duration_since(from)).unwrap_or_default();
+pub(super) fn time(now: Timestamp, started_at: Timestamp, baking: Duration, machines: &[MachineUse]) -> TimeSplit {
     let spans = || machines.iter().flat_map(|used| &used.at_work);
     let first = machines.iter().filter(|used| used.ready_at.is_some()).min_by_key(|used| used.ready_at);
     let (began, ended) = (spans().map(|span| span.from).min(), spans().map(|span| span.until).max());
@@ -140,7 +140,7 @@ fn time(now: Timestamp, started_at: Timestamp, record: &ShardRecord, machines: &
     let (push, build) = first.map(|used| (used.push, used.build)).unwrap_or_default();
     TimeSplit {
         total: since(started_at, now),
-        image: record.baking,
+        image: baking,
         setup: before.saturating_sub(push + build),
         push,
         build,
@@ -185,7 +185,11 @@ fn machines(told: &[Entry]) -> Vec<MachineUse> {
                     (used.ended_at, used.cost) = (Some(*at), *cost);
                 }
             }
-            Happening::Selected(_) | Happening::Returned { .. } | Happening::Closed(_) | Happening::Fetched { .. } => {}
+            Happening::Opened(_)
+            | Happening::Selected(_)
+            | Happening::Returned { .. }
+            | Happening::Closed(_)
+            | Happening::Fetched { .. } => {}
         }
     }
     uses.sort_by_key(|used| used.asked_at);
@@ -204,15 +208,7 @@ fn fetched(told: &[Entry], folder: PathBuf) -> Option<CollectedArtifacts> {
         let Happening::Fetched { machine, collected } = &entry.what else { continue };
         let all =
             all.get_or_insert_with(|| CollectedArtifacts { folder: folder.clone(), ..CollectedArtifacts::default() });
-        let named = |names: &[String]| names.iter().map(|name| format!("{name} ({machine})")).collect::<Vec<_>>();
-        all.files += collected.files;
-        all.bytes += collected.bytes;
-        all.missing.extend(named(&collected.missing));
-        all.unreadable.extend(named(&collected.unreadable));
-        all.links.extend(named(&collected.links));
-        all.too_large.extend(named(&collected.too_large));
-        all.folders.extend(collected.folders.iter().cloned());
-        all.failed = all.failed.take().or_else(|| collected.failed.clone());
+        all.add(collected, machine.as_str());
     }
     all
 }

@@ -82,6 +82,11 @@ impl Line {
         self.known.is_empty() && self.others.is_empty()
     }
 
+    /// How many they are.
+    fn count(&self) -> usize {
+        self.known.len() + self.others.len()
+    }
+
     /// Whether anything is known of how long the tests take.
     pub(super) fn is_known(&self) -> bool {
         self.guess().is_some()
@@ -132,18 +137,18 @@ impl Line {
         }
     }
 
-    /// A test of this run took so long.
-    pub(super) fn measure(&mut self, _: &TestName, took: Option<Duration>) {
-        if let Some(took) = took {
+    /// A test of this run took so long. Those that earlier runs tell of say nothing of the others, which are new.
+    pub(super) fn measure(&mut self, test: &TestName, took: Option<Duration>) {
+        if let Some(took) = took.filter(|_| !self.foreseen.contains_key(test)) {
             self.measured = (self.measured.0 + 1, self.measured.1.saturating_add(took));
         }
     }
 
-    /// How long a test takes of which nothing is known; none while nothing was measured.
+    /// How long a test takes of which nothing is known; none while nothing was measured. It may be as long as any: a new one that was thought
+    /// to be short would be the last to end.
     fn guess(&self) -> Option<Duration> {
         match self.measured {
-            (0, _) if self.foreseen.is_empty() => None,
-            (0, _) => Some(mean(self.foreseen.len(), self.foreseen.values().sum())),
+            (0, _) => self.foreseen.values().max().copied(),
             (count, total) => Some(mean(count as usize, total)),
         }
     }
@@ -201,14 +206,17 @@ impl Pace {
         self.speeds.remove(machine);
     }
 
-    /// How many tests of the usual length are at work at once.
-    fn power(&self) -> f64 {
-        self.speeds.values().map(|speed| f64::from(speed.jobs) * speed.factor).sum::<f64>().max(f64::MIN_POSITIVE)
+    /// How many tests of the usual length are at work at once, when `awaited` machines more, as fast as those that are there, have come.
+    fn power(&self, awaited: usize) -> f64 {
+        let present: f64 = self.speeds.values().map(|speed| f64::from(speed.jobs) * speed.factor).sum();
+        let usual = if self.speeds.is_empty() { 1.0 } else { present / self.speeds.len() as f64 };
+        (present + usual * awaited as f64).max(f64::MIN_POSITIVE)
     }
 
     /// How long all that waits takes on all machines together.
-    pub(super) fn share_all(&self, line: &Line) -> Duration {
-        Duration::try_from_secs_f64(line.total() / self.power()).unwrap_or_default()
+    pub(super) fn share_all(&self, line: &Line, awaited: usize) -> Duration {
+        let longest = line.known.first().map(|(took, ..)| took.0).unwrap_or_default();
+        Duration::try_from_secs_f64(line.total() / self.power(awaited)).unwrap_or_default().max(longest)
     }
 
     /// Learns from a part that took `wall` on a machine.
@@ -247,14 +255,16 @@ impl Pace {
         }
     }
 
-    /// The tests that a machine gets next, from those that wait.
-    pub(super) fn choose(&self, line: &Line, machine: &MachineId, jobs: u32) -> Vec<TestName> {
+    /// The tests that a machine gets next, from those that wait, where `awaited` machines have not come yet. It is no more than its even share by
+    /// number: one test that does not end must not keep all the others from the other machines.
+    pub(super) fn choose(&self, line: &Line, machine: &MachineId, jobs: u32, awaited: usize) -> Vec<TestName> {
         let Some(speed) = self.speeds.get(machine) else { return Vec::new() };
         let jobs = jobs.max(1) as usize;
         if !line.is_known() {
             return line.others.values().take(UNKNOWN_TESTS * jobs).cloned().collect();
         }
-        let share = line.total() / self.power();
+        let share = line.total() / self.power(awaited);
+        let most = line.count().div_ceil(self.speeds.len() + awaited).max(jobs).min(MOST_TESTS);
         let fastest = self.speeds.values().map(|speed| speed.factor).fold(0.0, f64::max);
         let least = (self.overhead * LEAST_PART).clamp(LEAST_BOUNDS.0, LEAST_BOUNDS.1);
         let mut picker = Picker::new(line);
@@ -266,7 +276,7 @@ impl Pace {
         let mut room = span * jobs as f64 * speed.factor - length;
         let mut bytes = first.as_str().len();
         let mut tests = vec![first];
-        while tests.len() < MOST_TESTS && bytes < MOST_BYTES {
+        while tests.len() < most && bytes < MOST_BYTES {
             let Some((test, length)) = picker.longest(room.min(span * speed.factor)) else { break };
             (room, bytes) = (room - length, bytes + test.as_str().len());
             tests.push(test);

@@ -173,9 +173,14 @@ impl Queue {
         self.closed.as_ref()
     }
 
+    /// How many machines were asked for and have not come yet.
+    fn awaited(&self) -> usize {
+        self.selection.machines.saturating_sub(self.workers.len())
+    }
+
     /// How long the rest will take, by what is known.
     pub fn foreseen(&self) -> Option<Duration> {
-        self.line.is_known().then(|| self.pace.share_all(&self.line))
+        self.line.is_known().then(|| self.pace.share_all(&self.line, self.awaited()))
     }
 
     /// The numbers of the parts that a machine has at present.
@@ -218,7 +223,7 @@ impl Queue {
             return Next::Done;
         }
         let tests = match self.line.is_empty() {
-            false => self.pace.choose(&self.line, machine, worker.jobs),
+            false => self.pace.choose(&self.line, machine, worker.jobs, self.awaited()),
             true => self.lone_test(machine).into_iter().collect(),
         };
         match tests.is_empty() {
@@ -249,7 +254,7 @@ impl Queue {
     /// Takes what happened.
     pub fn apply(&mut self, what: Happening) {
         match what {
-            Happening::Selected(_) | Happening::Fetched { .. } => {}
+            Happening::Opened(_) | Happening::Selected(_) | Happening::Fetched { .. } => {}
             Happening::Joined(joined) => self.join(&joined),
             Happening::Took { machine, part, tests } => self.hand_out(&machine, part, tests),
             Happening::Returned { machine, part } => self.take_back(&machine, part),
@@ -289,7 +294,13 @@ impl Queue {
     fn take_back(&mut self, machine: &MachineId, part: u32) {
         let Some(worker) = self.workers.get_mut(machine) else { return };
         let Some(at) = worker.has.iter().position(|has| has.number == part) else { return };
-        for test in worker.has.remove(at).tests {
+        let tests = worker.has.remove(at).tests;
+        self.put_back(machine, tests);
+    }
+
+    /// Has tests wait again that a machine had, and that nothing is held against.
+    fn put_back(&mut self, machine: &MachineId, tests: impl IntoIterator<Item = TestName>) {
+        for test in tests {
             if let Some(item) = self.items.get_mut(&test).filter(|item| item.out.as_ref() == Some(machine)) {
                 item.out = None;
                 self.out -= 1;
@@ -302,7 +313,10 @@ impl Queue {
         let Some(worker) = self.workers.get_mut(machine) else { return };
         let Some(at) = worker.has.iter().position(|has| has.number == part) else { return };
         let had = worker.has.remove(at).tests;
-        let PartEnd { exit, gap, caveats, took, results } = end;
+        let PartEnd { exit, gap, caveats, took, mut results, taken_back } = end;
+        if taken_back {
+            results.retain(|result| result.outcome.is_known());
+        }
         self.caveats.extend(caveats);
         let fruitful = results.iter().any(|result| result.outcome.is_known());
         worker.fruitless = if fruitful { 0 } else { worker.fruitless + 1 };
@@ -323,6 +337,9 @@ impl Queue {
         for result in results {
             rest.remove(&result.name);
             self.take_result(machine, result);
+        }
+        if taken_back {
+            return self.put_back(machine, rest);
         }
         for test in rest {
             self.give_back(machine, &test, TestOutcome::Lost, "the runner's report does not mention it", false);
@@ -403,7 +420,8 @@ impl Queue {
         let Some(item) = self.items.get_mut(test).filter(|item| item.is_done() && !item.counted) else { return };
         item.counted = true;
         self.done += 1;
-        let failed = policy.deciding(&item.tries).is_some_and(|result| result.outcome.is_failure());
+        let failed =
+            policy.deciding(&item.tries).is_some_and(|result| result.outcome.is_failure() && result.muted.is_none());
         self.failures += u32::from(failed);
         let reached =
             policy.max_failures.filter(|most| failed && self.failures >= *most && self.done < self.items.len());

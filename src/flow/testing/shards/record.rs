@@ -55,6 +55,11 @@ impl ShardTask {
         folder.keep_task(machine, &text)
     }
 
+    /// Whether it is of this machine.
+    pub fn is_on(&self, machine: &MachineId) -> bool {
+        self.parts.iter().any(|part| part.machine == *machine)
+    }
+
     /// Those of a run, one a machine.
     pub fn read(folder: &dyn RunFolder) -> Result<Vec<Self>, Fault> {
         let read = |task: model::run::KeptTask| {

@@ -13,39 +13,55 @@ use crate::run::Run;
 use crate::site::Site;
 use crate::task::durable::Durable;
 use crate::testing::shards::board::Board;
-use crate::testing::shards::entry::entries;
+use crate::testing::shards::entry::{Happening, entries};
 use crate::testing::shards::outcome::{self, ShardsEnd};
 use crate::testing::shards::queue::Queue;
-use crate::testing::shards::record::ShardTask;
+use crate::testing::shards::record::{ShardRecord, ShardTask};
 use crate::testing::shards::worker::{Served, Worker, note_end, note_lost};
 
-/// A run that an earlier driver began.
-pub struct ShardsRun<'a> {
+/// Split tests that an earlier driver began.
+pub struct ShardsRun {
+    /// What all machines have alike.
+    pub record: ShardRecord,
     /// Its runner.
-    pub runner: &'a dyn Runner,
+    pub runner: Box<dyn Runner>,
     /// Its machines that are still there, each with where it came from.
     pub machines: Vec<(Machine, Site)>,
     /// What its machines had begun.
     pub tasks: Vec<ShardTask>,
-    /// Called when the tests go on by themselves.
-    pub begun: &'a (dyn Fn() + Sync),
 }
 
-impl ShardsRun<'_> {
-    /// Whether a run's folder tells of a queue whose tests were fixed.
-    pub fn is_split(folder: &dyn RunFolder) -> Result<bool, Fault> {
-        Ok(folder.queue()?.is_some_and(|lines| Queue::replay(entries(&lines)).is_some()))
+impl ShardsRun {
+    /// What the folder of split tests says of them; none where no test was fixed.
+    pub fn record(folder: &dyn RunFolder) -> Result<Option<ShardRecord>, Fault> {
+        let Some(lines) = folder.queue()? else { return Ok(None) };
+        let (mut opened, mut is_fixed) = (None, false);
+        for entry in entries(&lines) {
+            match entry.what {
+                Happening::Opened(record) => opened = Some(*record),
+                Happening::Selected(_) => is_fixed = true,
+                _ => {}
+            }
+        }
+        match opened {
+            _ if !is_fixed => Ok(None),
+            Some(record) => Ok(Some(record)),
+            // A folder of an older build has it with each machine.
+            None => Ok(ShardTask::read(folder)?.into_iter().next().map(|task| task.record)),
+        }
     }
 }
 
 /// Goes on with a run: its machines end what they had begun and take what waits. Machines that had not come to their first test are
 /// released, and those that are gone are not replaced.
-pub async fn resume_shards(run: &Run, shards: ShardsRun<'_>, kept: &dyn RunFolder) -> Result<ShardsEnd, Fault> {
+pub(super) async fn resume_shards(
+    run: &Run,
+    shards: ShardsRun,
+    kept: &dyn RunFolder,
+    begun: &(dyn Fn() + Sync),
+) -> Result<ShardsEnd, Fault> {
     let queue = Queue::replay(entries(&kept.queue()?.unwrap_or_default()));
-    let record = shards.tasks.first().map(|task| task.record.clone());
-    let (Some(queue), Some(record)) = (queue, record) else {
-        return Err(Fault::outside("the queue of the run's tests cannot be read"));
-    };
+    let Some(queue) = queue else { return Err(Fault::outside("the queue of the run's tests cannot be read")) };
     let gone: Vec<_> =
         queue.living().filter(|id| !shards.machines.iter().any(|(machine, _)| machine.id == **id)).cloned().collect();
     let board = Board::new(run, kept, Some(queue));
@@ -57,10 +73,10 @@ pub async fn resume_shards(run: &Run, shards: ShardsRun<'_>, kept: &dyn RunFolde
             &Fault::infrastructure("it ended before its tests were followed to their end"),
         );
     }
-    let resume = Resume { run, board: &board, runner: shards.runner, kept, begun: shards.begun };
+    let resume = Resume { run, board: &board, runner: shards.runner.as_ref(), kept, begun };
     let tasks = shards.tasks;
     let ends = shards.machines.into_iter().map(|(machine, site)| {
-        let task = tasks.iter().find(|task| task.parts.iter().any(|part| part.machine == machine.id));
+        let task = tasks.iter().find(|task| task.is_on(&machine.id));
         resume.on_machine(machine, site, task)
     });
     let (mut left, mut why) = (Vec::new(), None);
@@ -75,7 +91,7 @@ pub async fn resume_shards(run: &Run, shards: ShardsRun<'_>, kept: &dyn RunFolde
     }
     let queue = board.into_queue().ok_or_else(|| Fault::infrastructure("the queue of the run's tests was lost"))?;
     let why = why.unwrap_or_else(|| "no machine was left to run it".to_owned());
-    Ok(outcome::end(record, &queue, &why, left))
+    Ok(outcome::end(shards.record, &queue, &why, left))
 }
 
 struct Resume<'a> {

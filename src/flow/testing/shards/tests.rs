@@ -33,6 +33,7 @@ fn selection(tests: &[&str], foreseen: &[(&str, f64)], policy: Policy) -> Select
         },
         built: BuildOrigin::Image,
         policy,
+        machines: 0,
     }
 }
 
@@ -69,7 +70,7 @@ fn result(test: &str, outcome: TestOutcome) -> TestResult {
 /// Ends a part with these outcomes.
 fn end(queue: &mut Queue, machine: &MachineId, part: u32, exit: Exit, results: Vec<TestResult>) {
     let took = Duration::from_secs(1);
-    let end = Box::new(PartEnd { exit, gap: None, caveats: Vec::new(), took, results });
+    let end = Box::new(PartEnd { exit, gap: None, caveats: Vec::new(), took, results, taken_back: false });
     queue.apply(Happening::Ended { machine: machine.clone(), part, end });
 }
 
@@ -223,4 +224,33 @@ fn all_that_waits_is_shared_out_where_nobody_will_hand_it_out() {
     let mut both = [of(&first), of(&second)];
     both.sort();
     assert_eq!(both, [vec!["a", "d"], vec!["b", "c"]]);
+}
+
+#[test]
+fn a_test_on_a_machine_that_is_taken_back_is_not_to_blame_however_often_that_happens() {
+    let mut queue = Queue::new(selection(&["a", "b"], &[("a", 1.0), ("b", 1.0)], Policy::default()));
+    for number in 1..=2 * MOST_RETURNS as usize {
+        let machine = join(&mut queue, number);
+        // What passed before it came keeps its result.
+        let (passed, tests) = match number {
+            1 => (vec![result("b", TestOutcome::Passed)], vec!["a".into(), "b".into()]),
+            _ => (vec![], vec!["a".into()]),
+        };
+        queue.apply(Happening::Took { machine: machine.clone(), part: 1, tests });
+        let at_work = TestResult {
+            began_at: Some(jiff::Timestamp::UNIX_EPOCH),
+            ..TestResult::of("a".into(), TestOutcome::Lost, None, Some("interrupted".into()))
+        };
+        let results = passed.into_iter().chain([at_work]).collect();
+        let exit = Exit::Lost("interrupted".into());
+        let end = PartEnd { exit, gap: None, caveats: vec![], took: Duration::ZERO, results, taken_back: true };
+        queue.apply(Happening::Ended { machine: machine.clone(), part: 1, end: Box::new(end) });
+        queue.apply(Happening::Lost { machine: machine.clone(), why: "taken back".into() });
+        assert!(queue.waits() && queue.living().count() == 0);
+    }
+    let machine = join(&mut queue, 0);
+    let part = take(&mut queue, &machine);
+    assert_eq!(part.tests, ["a".into()]);
+    end(&mut queue, &machine, part.number, Exit::Code(0), vec![result("a", TestOutcome::Passed)]);
+    assert!(outcomes(&queue).values().all(|outcome| *outcome == TestOutcome::Passed) && queue.is_done());
 }

@@ -1,15 +1,19 @@
 //! One machine that takes tests from the queue: set up, given part after part, and left or given back.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use model::base::clock;
 use model::base::id::{MachineId, TaskId, TestName};
 use model::connection::{Connection, ConnectionError};
-use model::event::{RunEvent, TroubleEvent};
+use model::event::{RunEvent, TestsEvent, TroubleEvent};
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
-use model::outcome::TestResult;
+use model::mute;
+use model::outcome::{TestOutcome, TestResult};
+use model::provider::ability::Notice;
 use model::run::RunFolder;
 use model::runner::{Part, Runner};
 use model::task::{Offsets, TaskOutput};
@@ -64,6 +68,10 @@ impl Worker<'_> {
         loop {
             // Made before the queue is asked, so that no change between the two is missed.
             let changed = self.board.changed.notified();
+            let over = self.board.ask(|queue| queue.is_done()).unwrap_or_default();
+            if let Some(notice) = self.durable.notice().filter(|_| !over) {
+                return Err(self.lost(taken_back(self.machine(), &notice)));
+            }
             if self.run.now() >= self.record.until {
                 self.close("the time for the tests was over before it was begun")?;
             }
@@ -76,10 +84,11 @@ impl Worker<'_> {
                     }
                 }
                 Next::Wait => {
-                    let rest = Duration::try_from(self.record.until.duration_since(self.run.now())).unwrap_or_default();
+                    let rest = clock::since(self.run.now(), self.record.until);
                     tokio::select! {
                         () = changed => {}
                         () = tokio::time::sleep(rest) => {}
+                        _ = self.durable.noticed() => {}
                         () = self.run.stop.cancelled() => return Ok(Served::Done),
                         () = self.run.detach.cancelled() => return Ok(Served::Left),
                     }
@@ -119,7 +128,7 @@ impl Worker<'_> {
             source,
             subject,
             began_at: self.run.now(),
-            limit: Duration::try_from(self.record.until.duration_since(self.run.now())).unwrap_or_default(),
+            limit: clock::since(self.run.now(), self.record.until),
             built: Some(built),
             before: crate::preparation::SetUpTimes::default(),
             log_base: if behind.is_some() { Offsets::default() } else { self.output.offsets() },
@@ -151,27 +160,49 @@ impl Worker<'_> {
     pub(super) async fn follow(&self, begun: &BegunTests) -> Result<Served, Fault> {
         let counted = std::sync::atomic::AtomicU32::new(0);
         let most = self.board.ask(|queue| queue.failures_left()).flatten();
+        let is_muted = |test: &TestName| mute::find(&self.record.mutes, test).is_some();
         let watch = |result: &TestResult| {
-            let failed = result.outcome.is_failure();
+            let failed = result.outcome.is_failure() && !is_muted(&result.name);
             let count = counted.fetch_add(u32::from(failed), std::sync::atomic::Ordering::Relaxed) + u32::from(failed);
             // The other machines are told when this part has ended.
             if failed && most.is_some_and(|most| count >= most) {
                 self.board.enough.cancel();
             }
         };
-        let records =
-            Records { folder: self.folder, output: self.output, stop: self.board.enough.clone(), watch: &watch };
-        let ran = match finish(self.run, self.durable, self.runner, begun, &records).await? {
+        let stop = self.board.enough.child_token();
+        let records = Records { folder: self.folder, output: self.output, stop: stop.clone(), watch: &watch };
+        let stopping = async {
+            self.durable.noticed().await;
+            stop.cancel();
+            std::future::pending::<Infallible>().await
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = finish(self.run, self.durable, self.runner, begun, &records) => ended?,
+            never = stopping => match never {},
+        };
+        let ran = match ended {
             Finished::Detached => return Ok(Served::Left),
             Finished::Ran(ran) => ran,
         };
         let part = begun.part.unwrap_or_default();
         let machine = self.machine().id.clone();
         let exit = ran.runner.clone();
+        let muted = |test: TestResult| TestResult { muted: mute::find(&self.record.mutes, &test.name), ..test };
+        let results: Vec<TestResult> = ran.tests.into_iter().map(muted).collect();
+        let unbuilt = unbuilt(&results, &exit, ran.said);
+        // A part that had come to its end by itself is judged as ever.
+        let taken_back = self.durable.notice().is_some() && matches!(exit, Exit::Lost(_));
         let end =
-            PartEnd { exit: ran.runner, gap: ran.gap, caveats: ran.caveats, took: ran.testing, results: ran.tests };
+            PartEnd { exit: ran.runner, gap: ran.gap, caveats: ran.caveats, took: ran.testing, results, taken_back };
         self.board.record(Happening::Ended { machine, part, end: Box::new(end) })?;
+        self.run.tell(TestsEvent::PartEnded { part });
+        if let Some(closing) = unbuilt {
+            self.board.record(Happening::Closed(closing))?;
+        }
         match exit {
+            // The next look at the queue says why.
+            Exit::Lost(_) if taken_back => Ok(Served::Done),
             Exit::Lost(why) if !self.board.enough.is_cancelled() && self.run.now() < self.record.until => {
                 Err(self.lost(Fault::infrastructure(format!("machine {} was lost", self.machine().id)).because(why)))
             }
@@ -225,6 +256,31 @@ impl Worker<'_> {
         }
         Ok(Served::Left)
     }
+}
+
+/// The loss of a machine of which notice was given.
+fn taken_back(machine: &Machine, notice: &Notice) -> Fault {
+    Fault::infrastructure(format!("machine {} was lost", machine.id)).because(notice.why.as_str())
+}
+
+/// Does `work`, unless notice is given before that the machine is taken back.
+pub(super) async fn unless_taken_back<T>(
+    durable: &Durable,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        notice = durable.noticed() => Err(taken_back(durable.machine(), &notice)),
+    }
+}
+
+/// The end of all tests, where the runner could not build what they test: it could not on any other machine.
+fn unbuilt(results: &[TestResult], exit: &Exit, said: Option<String>) -> Option<Closing> {
+    let not_run = |test: &TestResult| test.outcome == TestOutcome::NotRun;
+    let first = results.first().filter(|_| results.iter().all(not_run))?;
+    let why = first.reason.clone().unwrap_or_else(|| "nothing was built".to_owned());
+    Some(Closing { outcome: TestOutcome::NotRun, why, build: Some((exit.clone(), said.unwrap_or_default())) })
 }
 
 /// Notes that a machine takes no more tests, unless the run was told to stop: then it was not lost. The run goes on where that cannot be

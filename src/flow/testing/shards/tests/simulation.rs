@@ -71,7 +71,8 @@ fn play(scene: &Scene, tests: usize) -> f64 {
         };
         let results: Vec<TestResult> = had.iter().map(result).collect();
         let took = results.iter().filter_map(|result| result.took).sum::<Duration>() + Duration::from_secs_f64(START);
-        let end = Box::new(PartEnd { exit: Exit::Code(0), gap: None, caveats: Vec::new(), took, results });
+        let end =
+            Box::new(PartEnd { exit: Exit::Code(0), gap: None, caveats: Vec::new(), took, results, taken_back: false });
         queue.apply(Happening::Ended { machine: machine(number), part, end });
         idle.push(number);
     }

@@ -50,7 +50,7 @@ fn each_script_is_embedded_by_exactly_one_constant() {
         ("remote/linux", "src/guest"),
         ("remote/windows", "src/guest"),
         ("remote/mercurial", "src/project/mercurial"),
-        ("remote/runners", "src/project/declared"),
+        ("remote/runners", "src/project"),
     ];
     for source in files(&root().join("src")) {
         let Ok(text) = std::fs::read_to_string(&source) else { continue };

@@ -31,53 +31,9 @@
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
-readonly work=/var/tmp/automation-work
-readonly marker=$work/.made-by-automation
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-say() { printf '%s\n' "run-tests: $*" >&2; }
-die() { say "$*"; exit 1; }
-usage() { say "$*"; exit 64; }
-
-# Keeps the reports of an earlier run that was left to itself: a driver that comes late still asks for them.
-put_aside() {
-    local folder
-    read -r folder <"$marker" || return 0
-    [[ $folder == /tmp/hg-automation-* && $folder != "$here" && -O $folder ]] || return 0
-    mkdir -p "$folder/taken/results" || die "cannot put aside what the run in $folder found out"
-    cp -a "$work/results/." "$folder/taken/results/" 2>/dev/null ||
-        say "what the run in $folder found out could not be put aside whole"
-}
-
-prepare() {
-    if [[ -L $work || -e $work ]]; then
-        [[ -d $work && ! -L $work && -O $work && -f $marker ]] || die "$work is there and was not made by this tool"
-        # A run holds the machine while its tests run; this is for one whose hold was killed.
-        flock -n "$marker" true || die "tests of another run still run in $work"
-        put_aside
-        # A file system may have been left without the right to write.
-        chmod -R u+rwX -- "$work" 2>/dev/null || true
-        rm -rf --one-file-system -- "$work" || die "cannot remove the $work of an earlier run"
-    fi
-    mkdir -m 0700 -- "$work" || die "cannot make $work"
-    printf '%s\n' "$here" >"$marker"
-    mkdir -- "$work/src" "$work/results" "$work/tmp"
-}
-
-# Makes sure that the work folder is this run's, and keeps others from taking it.
-take() {
-    exec 7<"$marker" && flock -s 7
-    local owner
-    { read -r owner <&7 && [[ $owner == "$here" ]]; } || { say "another run has taken $work"; exit 75; }
-}
-
-# Goes where the lines run, with the environment that they have.
-enter() {
-    cd -- "$work/src/$1" || die "the source has no folder '$1'"
-    export TMPDIR=$work/tmp AUTOMATION_FILES=$here AUTOMATION_TEST_TIMEOUT=${AUTOMATION_TEST_TIMEOUT-}
-    # They describe the caller's session.
-    unset SSH_CONNECTION SSH_CLIENT SSH_TTY
-}
+readonly me=run-tests
+# shellcheck source-path=SCRIPTDIR source=work-folder.sh
+. "$(dirname "${BASH_SOURCE[0]}")/work-folder.sh"
 
 # Runs a line with the arguments that follow as "$@". It is no script of ours, so it fails only where it says so.
 line() {
@@ -126,21 +82,6 @@ report_to() {
     esac
 }
 
-# shellcheck disable=SC2317 # the traps call it
-stop() {
-    trap '' INT TERM
-    say "stopping the tests"
-    kill -TERM -- "-$runner" 2>/dev/null || true
-    local tries
-    for ((tries = 0; tries < 50; tries++)); do
-        kill -0 -- "-$runner" 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL -- "-$runner" 2>/dev/null || true
-    wait "$runner" 2>/dev/null || true
-    exit "$1"
-}
-
 (($# >= 2)) || usage "expected a verb and a folder"
 verb=$1 workdir=$2
 shift 2
@@ -150,6 +91,7 @@ if [[ $verb == prepare ]]; then
 fi
 take
 enter "$workdir"
+export AUTOMATION_FILES=$here AUTOMATION_TEST_TIMEOUT=${AUTOMATION_TEST_TIMEOUT-}
 flags=()
 case $verb in
     setup | build) line "$verb" >&2 </dev/null 7<&-; exit ;;
@@ -170,20 +112,4 @@ export AUTOMATION_REPORT=$results/report
 if [[ $report == file:* ]]; then rm -rf -- "${report#file:}"; fi
 read_names "$manner"
 
-# A process group of its own, so that all of it can be stopped; a shell starts a background command with SIGINT ignored.
-set -m
-(
-    trap - INT QUIT
-    set +e
-    report_to "$report"
-) </dev/null 7<&- &
-runner=$!
-set +m
-trap 'stop 130' INT
-trap 'stop 143' TERM HUP
-
-status=0
-wait "$runner" || status=$?
-# Processes that a test forgot to stop would otherwise hold the connection open.
-kill -KILL -- "-$runner" 2>/dev/null || true
-exit "$status"
+run_apart report_to "$report"

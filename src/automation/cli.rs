@@ -5,7 +5,7 @@ use model::base::escapes;
 use model::fault::Fault;
 use model::machine::ProviderKind;
 
-use crate::command::{self, error};
+use crate::command::{self, command_end, error};
 use crate::compose::{self, Context};
 use crate::globals::{ColorArg, Globals, color_typed, is_typed};
 use crate::ui;
@@ -26,6 +26,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run any command on an ephemeral machine, in the files of the current folder
+    ///
+    /// What git or hg does not ignore of the folder is sent to a machine made for it, the command runs there, and the machine goes.
+    /// Its output and its exit code are the command's own; 124 says that `--timeout` ended it, 125 that it could not be begun, its end
+    /// is not known, or something was left behind, 130 that it was interrupted. While it runs, Ctrl-C asks whether to detach, cancel or
+    /// keep on. `docs/run.md` says more.
+    Run(Box<command::run::Args>),
     /// Run Mercurial's test suite on an ephemeral Linux machine
     ///
     /// Inside a checkout of Mercurial its revision is sent and tested, elsewhere the source that comes with the image.
@@ -103,7 +110,8 @@ impl Command {
     fn needs_room(&self) -> bool {
         use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
         match self {
-            Self::RunTestsLinux(_)
+            Self::Run(_)
+            | Self::RunTestsLinux(_)
             | Self::RunTestsWindows(_)
             | Self::RunTests(_)
             | Self::Packages(_)
@@ -139,7 +147,8 @@ impl Command {
         }
         match self {
             // A machine that cannot be made is refused in words of its own.
-            Self::RunTestsLinux(_)
+            Self::Run(_)
+            | Self::RunTestsLinux(_)
             | Self::RunTestsWindows(_)
             | Self::RunTests(_)
             | Self::Packages(_)
@@ -196,6 +205,12 @@ fn parse(arguments: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
     <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
+/// Whether the command line is one of `automation run`, whose exit codes are its command's, although the parser refused it.
+fn is_run(arguments: &[std::ffi::OsString]) -> bool {
+    let tree = <Cli as clap::CommandFactory>::command().ignore_errors(true);
+    tree.try_get_matches_from(arguments).is_ok_and(|matches| matches.subcommand_name() == Some(command::run::RUN))
+}
+
 fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
@@ -204,11 +219,16 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
                 Some(fault) => ui::complain(&error::render(&fault)),
                 None => print_parser_message(&error),
             }
-            return final_code(if error.use_stderr() { error::exit::USAGE } else { error::exit::OK });
+            let code = if is_run(&arguments) { error::exit::COMMAND_NOT_RUN } else { error::exit::USAGE };
+            return final_code(if error.use_stderr() { code } else { error::exit::OK });
         }
     };
     ui::dress(compose::look(&cli.globals));
     let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let code_of_fault = match cli.command {
+        Command::Run(_) => command_end::code_of_fault,
+        _ => |fault: &Fault| fault.kind.exit_code(),
+    };
     // A command that makes nothing made no run either.
     let again = cli.command.needs_room().then(|| words.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -227,7 +247,7 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
     ui::secret::restore();
     final_code(result.unwrap_or_else(|fault| {
         ui::complain(&error::render(&fault));
-        fault.kind.exit_code()
+        code_of_fault(&fault)
     }))
 }
 
@@ -304,6 +324,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Completions(args) => command::completions::run(args, tree()),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
+        Command::Run(args) => command::run::run(open()?, *args).await,
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
         Command::RunTestsWindows(args) => command::run_tests_windows::run(open()?, *args).await,
         Command::RunTests(args) => command::run_tests::run(open()?, *args).await,

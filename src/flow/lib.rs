@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod collect_runs;
+pub mod command;
 pub mod contract;
 pub mod down;
 pub mod fleet;

@@ -1,5 +1,6 @@
 //! Commands on a machine that outlive connections, and what they need there.
 
+pub mod begun;
 pub mod durable;
 pub mod files;
 pub mod lines;

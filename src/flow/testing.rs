@@ -4,7 +4,6 @@ mod accept;
 mod failed_output;
 mod finish;
 mod job;
-mod output;
 mod report;
 mod resume;
 mod set_up;
@@ -14,23 +13,23 @@ mod verdict;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use model::base::clock;
-use model::base::id::{MachineId, TaskId, TestName};
+use model::base::id::TestName;
 use model::build::BuildOrigin;
 use model::exit::Exit;
 use model::outcome::TestResult;
 use model::run::RunFolder;
 use model::subject::TestSubject;
-use model::task::{Offsets, TaskOutput};
+use model::task::TaskOutput;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::preparation::SetUpTimes;
+use crate::task::begun::BegunTask;
 
 pub use accept::Acceptance;
 pub use finish::{Finished, finish};
-pub use job::{JobEnd, OnceBegun, TestJob, TestTerms, run_job};
+pub use job::{JobEnd, TestJob, TestTerms, run_job};
 pub use resume::{follow, resume};
 pub use set_up::{ReadyMachine, begin, set_up};
 pub use task::{TestTask, Tested};
@@ -83,12 +82,9 @@ pub struct RunResult {
 /// Tests that were begun: everything needed to follow them later, from another process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BegunTests {
-    /// The machine.
-    pub machine: MachineId,
-    /// The task on it.
-    pub task: TaskId,
-    /// The folder on the machine of the task and its supervisor.
-    pub folder: String,
+    /// The task that runs them.
+    #[serde(flatten)]
+    pub task: BegunTask,
     /// The number of the part that they are of what the machine runs; none where they are all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<u32>,
@@ -99,17 +95,10 @@ pub struct BegunTests {
     /// The program under test, and what it is tested on.
     #[serde(default)]
     pub subject: TestSubject,
-    /// When they were begun, by the clock here.
-    pub began_at: Timestamp,
-    /// How long they may take from then.
-    #[serde(with = "clock::seconds")]
-    pub limit: Duration,
     /// Where the build of what is tested came from.
     #[serde(default)]
     pub built: Option<BuildOrigin>,
     /// How long setting the machine up took.
     #[serde(flatten)]
     pub before: SetUpTimes,
-    /// How much of each stream the run's log held before the tests; nothing, unless the caller that keeps this sets it.
-    pub log_base: Offsets,
 }

@@ -14,6 +14,10 @@ pub const INFRASTRUCTURE: i32 = 4;
 pub const LEFT_BEHIND: i32 = 5;
 /// The task goes on by itself: its outcome is not known yet.
 pub const DETACHED: i32 = 6;
+/// Of `automation run`, whose other codes are its command's: the command was ended because its time was over, as by `timeout`.
+pub const COMMAND_TIMED_OUT: i32 = 124;
+/// Of `automation run`: everything else that is not the command's own end, as with `env`, `timeout` and the programs of containers.
+pub const COMMAND_NOT_RUN: i32 = 125;
 /// Interrupted by the user or the system; what a shell gives for SIGINT.
 pub const INTERRUPTED: i32 = 130;
 

@@ -69,6 +69,21 @@ pub trait Preparation: Send + Sync {
     fn tenancy(&self) -> Option<Box<dyn Tenancy>>;
 }
 
+/// A user's command, on the source that its preparation brings to the machine.
+pub trait UserCommand: Preparation {
+    /// The settings, as JSON, from which another process can make it again once it was begun. No secret is in them.
+    fn settings(&self) -> serde_json::Value;
+
+    /// The folder on the machine to which relative patterns for artifacts refer.
+    fn root(&self) -> &str;
+
+    /// The step that runs it.
+    fn run(&self, folder: &str) -> StepCommand;
+
+    /// The command as one line, for people.
+    fn line(&self) -> String;
+}
+
 /// How a project's work shares with other runs a machine that stays.
 pub trait Tenancy: Send + Sync {
     /// The step that waits until no other run holds the machine, and then holds it for this run as long as the run has

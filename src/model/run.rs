@@ -144,11 +144,11 @@ pub trait RunFolder: Send + Sync {
     /// The place for the output of one machine, where several are at work for the run.
     fn machine_output(&self, machine: &MachineId) -> Result<Box<dyn TaskOutput>, Fault>;
 
-    /// Stores the outcome of the tests, before their machine is released.
-    fn store_test_results(&self, text: &[u8]) -> Result<(), Fault>;
+    /// Stores the outcome of the tests, or of a user's command, before the machine is released.
+    fn store_outcome(&self, text: &[u8]) -> Result<(), Fault>;
 
-    /// The stored outcome of the tests; none where there is none yet.
-    fn test_results(&self) -> Result<Option<Vec<u8>>, Fault>;
+    /// The stored outcome; none where there is none yet.
+    fn outcome(&self) -> Result<Option<Vec<u8>>, Fault>;
 
     /// The last part of the tasks' output, at most `bytes` long.
     fn last_output(&self, bytes: u64) -> Result<Vec<u8>, Fault>;

@@ -113,6 +113,11 @@ pub enum Work {
     ListingTests,
     /// The tests run.
     RunningTests,
+    /// A user's command runs.
+    RunningCommand {
+        /// The command, as a line for a shell.
+        line: String,
+    },
     /// The machine is checked against its contract, clause by clause.
     CheckingContract,
     /// Our files are removed from a machine that stays.
@@ -205,6 +210,7 @@ impl Work {
             Self::RestoringBuild { what } => format!("Restoring the build of {what}"),
             Self::ListingTests => "Listing the tests".to_owned(),
             Self::RunningTests => "Running the tests".to_owned(),
+            Self::RunningCommand { line } => format!("Running {line}"),
             Self::CheckingContract => "Checking the machine's contract".to_owned(),
             Self::RemovingFiles => "Removing our files".to_owned(),
             Self::FetchingArtifacts => "Fetching artifacts".to_owned(),

@@ -1,5 +1,6 @@
 //! Everything particular to one code base. It knows no provider and no protocol: it says what to run, and flows run it.
 
+pub mod command;
 pub mod declared;
 mod facts;
 pub mod image;
@@ -8,7 +9,9 @@ pub mod mutes;
 mod program;
 mod reports;
 pub mod signing;
+pub mod source;
 mod turn;
+mod work_folder;
 
 use model::fault::Fault;
 use model::preparation::SshProgram;

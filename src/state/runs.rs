@@ -44,7 +44,9 @@ pub enum RunFile {
     Queue,
     /// What was chosen for a cell, as JSON, in its folder.
     Cell,
-    /// The outcome of the tests, as JSON, written before the machine is released.
+    /// What a user's command came to, as JSON.
+    Command,
+    /// The outcome of the tests or of a command, as JSON, written before the machine is released.
     Tested,
     /// The events of the run for people, a line each, with UTC times.
     Steps,
@@ -66,6 +68,7 @@ impl RunFile {
             Self::Index => "output.index",
             Self::Queue => "queue.jsonl",
             Self::Cell => "cell.json",
+            Self::Command => "command.json",
             Self::Tested => "tested.json",
             Self::Steps => "events.log",
             Self::Events => "events.jsonl",
@@ -292,11 +295,11 @@ impl RunFolder for RunDir {
         Ok(Box::new(MachineOutput::open(&self.output_of(machine)?)?))
     }
 
-    fn store_test_results(&self, text: &[u8]) -> Result<(), Fault> {
+    fn store_outcome(&self, text: &[u8]) -> Result<(), Fault> {
         self.write(RunFile::Tested, text)
     }
 
-    fn test_results(&self) -> Result<Option<Vec<u8>>, Fault> {
+    fn outcome(&self) -> Result<Option<Vec<u8>>, Fault> {
         self.read(RunFile::Tested)
     }
 

@@ -347,3 +347,24 @@ fn declared_tests_run_on_a_machine_of_somebody_elses_and_their_files_go() {
     }
     place.assert_clean();
 }
+
+#[test]
+fn a_command_runs_on_a_machine_of_somebody_elses_and_its_files_go() {
+    let place = Place::new();
+    let (login, host) = (key(&place, "login"), key(&place, "host"));
+    let foreign = Foreign::start(&login, &host);
+    know(&place, foreign.port, &public(&host));
+    let folder = place.path().join("project");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a"), "here\n").unwrap();
+    let (target, login) = (foreign.target(), login.to_str().unwrap());
+    let source = ["--host", &target, "--identity", login, "run", "--source", folder.to_str().unwrap()];
+    let line = "cat a; sleep 300 </dev/null >/dev/null 2>&1 & exit 5";
+    let done = place.run(&[&source[..], &["--shell", line]].concat()).expect(5);
+    assert_eq!(done.text(), "here\n");
+    let script = "ls -d /var/tmp/automation-work /tmp/hg-automation-* 2>/dev/null; pgrep -a sleep; true";
+    assert_eq!(foreign.place.exec(&foreign.id, &["sh", "-c", script]).expect(0).text(), "");
+    // It has the image that it has.
+    place.run(&[&source[..], &["--setup", "true", "--", "true"]].concat()).expect(125).tells(&["`--setup`"]);
+    place.assert_clean();
+}

@@ -21,6 +21,7 @@ mod packages;
 mod past;
 mod publish;
 mod report;
+mod run;
 mod runners;
 mod runs;
 mod shards;

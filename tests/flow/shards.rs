@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use connection::dummy::Reply;
 use flow::order::Order;
+use flow::task::begun::OnceBegun;
+use flow::testing::TestTerms;
 use flow::testing::shards::{CellEnd, CellJob, Ended, Group, Policy, ShardsEnd, ShardsJob, Split, run_cells};
-use flow::testing::{OnceBegun, TestTerms};
 use flow::transfer::artifacts::Fetch;
 use model::exit::Exit;
 use model::matrix::Point;

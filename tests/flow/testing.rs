@@ -447,7 +447,7 @@ async fn tests_that_are_not_done_by_the_deadline_are_lost() {
     let run = Reply::ok().stdout(".").file(EVENTS, report).hang();
     let hand = Stagehand::new(Script { run, ..Script::of(0, "") }).await;
     let ran = hand.run(Some(Duration::from_secs(5))).await.unwrap();
-    assert_eq!(ran.runner, Exit::Lost("waited 5s for the tests to end".to_owned()));
+    assert_eq!(ran.runner, Exit::Lost("waited 5s for its end".to_owned()));
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Lost, Lost], Verdict::Incomplete));
 }
 
@@ -497,7 +497,7 @@ async fn everything_needed_to_follow_is_kept_before_anything_is_started() {
     // Another process, with what was written down and a new connection.
     let again: BegunTests = serde_json::from_str(&kept.into_inner().unwrap()).unwrap();
     assert_eq!(again, begun);
-    let other = Durable::new(run, &hand.theatre.site, &hand.machine, None, &again.folder);
+    let other = Durable::new(run, &hand.theatre.site, &hand.machine, None, &again.task.folder);
     let place = tempfile::tempdir().unwrap();
     let folder = StateDir::open(&place.path().join("state")).unwrap().create_run(&run.id).unwrap();
     let records = Records { folder: &folder, output: &hand.output, stop: run.stop.clone(), watch: &|_| () };

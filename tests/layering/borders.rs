@@ -75,7 +75,17 @@ const PATHS: &[(&str, Places)] = &[
         "model::machine::Platform::Windows",
         &["model/machine", "guest", "connection/names", "connection/process", "project", "aws/ec2/platform"],
     ),
-    ("guest::linux", &["guest", "local/images/bootstrap", "project/declared", "project/mercurial"]),
+    (
+        "guest::linux",
+        &[
+            "guest",
+            "local/images/bootstrap",
+            "project/declared",
+            "project/mercurial",
+            "project/command",
+            "project/work_folder",
+        ],
+    ),
     ("guest::Shell", &["guest"]),
     // Programs of this computer.
     ("std::process::Command", &["local", "model/base/leash"]),

@@ -1,11 +1,13 @@
 //! One file a subcommand: its arguments, whose doc comments are the help, and `run(context, args)`.
 
+pub mod announcer;
 pub mod artifact_args;
 pub mod audit;
 pub mod bootstrap_linux_dev;
 pub mod build_all_windows_packages;
 pub mod build_windows_installer;
 pub mod build_windows_wheel;
+pub mod command_end;
 pub mod completions;
 pub mod distro;
 pub mod doctor;
@@ -23,6 +25,7 @@ pub mod packages;
 pub mod parameter_args;
 pub mod publish_windows_artifacts;
 pub mod report_file;
+pub mod run;
 pub mod run_tests;
 pub mod run_tests_linux;
 pub mod run_tests_windows;
@@ -37,4 +40,5 @@ pub mod testing;
 pub mod tests;
 mod unfit;
 pub mod uninstall;
+pub mod variable_args;
 pub mod windows_args;

@@ -6,7 +6,8 @@ use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::ProviderKind;
 use model::matrix::Point;
-use project::declared::{self, DeclaredTests, NetworkWord, Source, Surroundings};
+use project::declared::{self, DeclaredTests, NetworkWord, Surroundings};
+use project::source::Source;
 
 use crate::command::error::exit;
 use crate::command::machine_args::{MachineArgs, NetworkArg};
@@ -143,5 +144,10 @@ async fn find_source(args: &Args, around: &Surroundings) -> Result<Source, Fault
         return Err(Fault::usage(format!("`--source {}` is not a folder", named.display())));
     }
     let current = current_folder()?;
-    Source::find(args.source.as_deref().or(around.source.as_deref()).unwrap_or(&current)).await
+    let source = Source::find(args.source.as_deref().or(around.source.as_deref()).unwrap_or(&current)).await?;
+    if source.is_empty() {
+        return Err(Fault::usage(format!("there is nothing to test in `{}`", source.top.display()))
+            .hint("Run it in the folder of the source, or name that with `--source DIR`."));
+    }
+    Ok(source)
 }

@@ -25,7 +25,7 @@ use state::runs::RunFile;
 use crate::compose::Context;
 use crate::ui::live::Progress;
 
-/// Subcommands of `runs`. A run is named by its id, the beginning of it, or `latest`, the latest that has tests: one that still goes
+/// Subcommands of `runs`. A run is named by its id, the beginning of it, or `latest`, the latest that has tests or a command: one that still goes
 /// on before those that have ended.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

@@ -69,6 +69,7 @@ impl Sink for Tee {
 /// Keeps a task's output in the run's log, and shows it.
 struct LoggedOutput {
     screen: Option<Arc<Screen>>,
+    show: fn(&Screen, Chunk),
     log: Arc<RunLog>,
 }
 
@@ -80,7 +81,7 @@ impl TaskOutput for LoggedOutput {
     fn append(&self, chunk: &Chunk) -> Result<(), Fault> {
         self.log.append(chunk)?;
         if let Some(screen) = &self.screen {
-            screen.test_output(chunk.clone());
+            (self.show)(screen, chunk.clone());
         }
         Ok(())
     }
@@ -157,10 +158,19 @@ impl Session {
         self.detachable.cancel();
     }
 
-    /// The sink that keeps and shows the output of the run's task.
-    pub fn output(&self) -> impl TaskOutput + use<> {
+    /// The sink that keeps the output of the run's tests, and shows it where nothing else shows how far they are.
+    pub fn test_output(&self) -> impl TaskOutput + use<> {
+        self.logged(Screen::test_output)
+    }
+
+    /// The sink that keeps and shows the output of a user's command.
+    pub fn task_output(&self) -> impl TaskOutput + use<> {
+        self.logged(Screen::task_output)
+    }
+
+    fn logged(&self, show: fn(&Screen, Chunk)) -> LoggedOutput {
         let screen = self.shows_output.then(|| Arc::clone(&self.context.screen));
-        LoggedOutput { screen, log: Arc::clone(&self.log) }
+        LoggedOutput { screen, show, log: Arc::clone(&self.log) }
     }
 
     /// When the run began.

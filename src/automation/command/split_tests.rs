@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flow::site::{Site, Sites};
+use flow::task::begun::OnceBegun;
+use flow::testing::TestTerms;
 use flow::testing::shards::{CellJob, CellNote, Group, Policy, ShardsJob, Split, run_cells};
-use flow::testing::{OnceBegun, TestTerms};
 use model::base::id::TestName;
 use model::event::TroubleEvent;
 use model::fault::Fault;
@@ -13,9 +14,10 @@ use model::machine::{Machine, ProviderKind};
 use model::subject::TestSubject;
 use state::runs::RunDir;
 
+use crate::command::announcer::{Announcer, accept_detach};
 use crate::command::image::baking_for;
 use crate::command::session::{Ending, Session};
-use crate::command::test_args::{Announcer, ResolvedCell, ResolvedGroup, TestArgs};
+use crate::command::test_args::{ResolvedCell, ResolvedGroup, TestArgs};
 use crate::command::testing::{CellFolder, conclude_cells, history_key};
 
 /// How long split tests may take altogether where no limit is given: the whole of Mercurial's suite takes 8 hours on 2 processors.
@@ -34,7 +36,7 @@ pub(super) async fn drive_cells(
 ) -> Result<Ending, Fault> {
     let folders = make_folders(&session.dir, cells)?;
     let sites = open_sites(session, cells).await?;
-    let announcer = Announcer::new(session, args);
+    let announcer = Announcer::new(session, args.asks_for_json());
     let announce = |machine: &Machine| announcer.announce(machine);
     let begun = || session.detachable();
     let once_begun = if args.detach { OnceBegun::Leave(&announce) } else { OnceBegun::Follow(&begun) };
@@ -56,7 +58,7 @@ pub(super) async fn drive_cells(
     drop(jobs);
     announcer.settle();
     let ends = ends.into_iter().zip(folders).map(|(end, folder)| CellFolder { end, folder }).collect();
-    Ok(args.accept_detach(conclude_cells(session, &args.reports, ends).await?))
+    Ok(accept_detach(args.detach, conclude_cells(session, &args.reports, ends).await?))
 }
 
 /// The folder of each cell, where all that is chosen for it is written down: a later driver has to know of those, too, that did

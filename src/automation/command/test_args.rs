@@ -1,32 +1,25 @@
 //! The options of every command that runs tests: what they have alike, whatever system the machine has.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use flow::order::Order;
-use jiff::Timestamp;
-use model::base::id::{MachineId, RunId};
 use model::base::text;
 use model::event::TestsEvent;
 use model::fault::Fault;
 use model::image::ImagePlan;
-use model::machine::{Machine, ProviderKind};
+use model::machine::ProviderKind;
 use model::matrix::Point;
 use model::runner::Runner;
 use model::script::ScriptFile;
-use serde::Serialize;
 
 use crate::command::artifact_args::ArtifactArgs;
-use crate::command::error;
 use crate::command::machine_args::default_ttl;
 use crate::command::matrix_args::{KnownAxis, MatrixArgs};
-use crate::command::session::{Ending, Session};
 use crate::command::shard_args::ShardArgs;
 use crate::command::testing::Reports;
 use crate::command::unfit::{refuse_options, refuse_wait};
 use crate::compose::Context;
-use crate::ui;
 
 /// The options of every command that runs tests.
 #[derive(Debug, clap::Args)]
@@ -66,14 +59,6 @@ pub struct TestArgs {
     /// The places to which results go.
     #[command(flatten)]
     pub(super) reports: Reports,
-}
-
-/// The JSON of `--detach --json`.
-#[derive(Serialize)]
-struct Detached<'a> {
-    id: &'a RunId,
-    machine: &'a MachineId,
-    expires_at: Timestamp,
 }
 
 /// The time that a machine needs before and after its tests: for booting, preparing, bringing the results home.
@@ -129,17 +114,6 @@ impl TestArgs {
             _ => Ok(ttl),
         }
     }
-
-    /// The ending of a run that may have been asked to detach: to leave before the tests end is a success then.
-    pub(super) fn accept_detach(&self, ending: Ending) -> Ending {
-        if !self.detach || ending.detached.is_empty() {
-            return ending;
-        }
-        // A machine whose lease could not be extended ends too early: that is not a success.
-        let kept = ending.detached.iter().all(|machine| machine.kept);
-        let code = if kept { error::exit::OK } else { error::exit::INFRASTRUCTURE };
-        Ending { code, ..ending }
-    }
 }
 
 /// Machines that are alike, for tests of a command.
@@ -174,39 +148,4 @@ pub struct ResolvedTests<'a> {
     pub clauses: &'a [ScriptFile],
     /// What the user should know of them before.
     pub remarks: Vec<TestsEvent>,
-}
-
-/// Announces a run that is left to its machines: prints its id, or JSON, while the tests can still be cancelled where that fails.
-pub(super) struct Announcer<'a> {
-    session: &'a Session,
-    args: &'a TestArgs,
-    has_failed: AtomicBool,
-}
-
-impl<'a> Announcer<'a> {
-    /// Nothing is announced yet.
-    pub(super) fn new(session: &'a Session, args: &'a TestArgs) -> Self {
-        Self { session, args, has_failed: AtomicBool::new(false) }
-    }
-
-    /// Announces it, with one of its machines.
-    pub(super) fn announce(&self, machine: &Machine) -> Result<(), Fault> {
-        let (screen, id) = (&self.session.context.screen, self.session.id());
-        let printed = match self.args.reports.json {
-            true => screen.try_json(&Detached { id, machine: &machine.id, expires_at: machine.expires_at }),
-            false => screen.try_data(&format!("{id}\n")),
-        };
-        printed.map_err(|error| {
-            self.has_failed.store(true, Ordering::Relaxed);
-            ui::unwritten_fault(error)
-                .hint("Nobody would know the run's id, so its tests were cancelled and its machine released.")
-        })
-    }
-
-    /// Forgets a write that failed: the fault reports it, with what became of the tests.
-    pub(super) fn settle(self) {
-        if self.has_failed.into_inner() {
-            drop(ui::take_write_fault());
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The course of every command that runs tests, to its end or until its tests are left.
 
-use flow::testing::{OnceBegun, Records, TestJob, TestTerms, run_job};
+use flow::task::begun::OnceBegun;
+use flow::testing::{Records, TestJob, TestTerms, run_job};
 use flow::transfer::artifacts::Fetch;
 use model::event::TestsEvent;
 use model::fault::Fault;
@@ -8,10 +9,11 @@ use model::machine::Machine;
 use model::mute::Mute;
 use model::runner::Runner;
 
+use crate::command::announcer::{Announcer, accept_detach};
 use crate::command::image::baking_for;
 use crate::command::session::{Ending, Session};
 use crate::command::split_tests::drive_cells;
-use crate::command::test_args::{Announcer, ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
+use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
 use crate::command::testing::conclude;
 use crate::compose::Context;
 
@@ -70,11 +72,11 @@ async fn drive(
     terms: TestTerms<'_>,
 ) -> Result<Ending, Fault> {
     let group = groups.first().ok_or_else(|| Fault::infrastructure("tests without a machine"))?;
-    let announcer = Announcer::new(session, args);
+    let announcer = Announcer::new(session, args.asks_for_json());
     let announce = |machine: &Machine| announcer.announce(machine);
     let once_begun =
         if args.detach { OnceBegun::Leave(&announce) } else { OnceBegun::Follow(&|| session.detachable()) };
-    let (output, builds) = (session.output(), session.context.state.builds());
+    let (output, builds) = (session.test_output(), session.context.state.builds());
     let stop = session.run.stop.clone();
     let records = Records { folder: &session.dir, output: &output, stop, watch: &|_| () };
     let (plan, baking) = (group.plan.as_ref(), &baking_for(&group.order));
@@ -82,5 +84,5 @@ async fn drive(
     let (ended, task) = run_job(&session.run, &session.site, &job, &records, &builds).await?;
     announcer.settle();
     let ending = conclude(session, &args.reports, task, ended).await?;
-    Ok(args.accept_detach(ending))
+    Ok(accept_detach(args.detach, ending))
 }

@@ -17,7 +17,7 @@ use crate::preparation::{SetUpTimes, hold};
 use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::testing::report::FollowedReport;
-use crate::testing::{BegunTests, Records, RunResult, failed_output, output};
+use crate::testing::{BegunTests, Records, RunResult, failed_output};
 
 /// How much of a test's name a sentence shows, in bytes.
 const NAME_SHOWN: usize = 200;
@@ -49,19 +49,15 @@ pub async fn finish(
         std::future::pending::<Infallible>().await
     };
     let ended = tokio::select! {
-        ended = output::until_ended(run, durable, begun, records) => ended?,
+        ended = begun.task.follow(run, durable, records.output, &records.stop) => ended?,
         // Following the report never ends; the runner's own end decides.
         never = report.follow(durable) => match never {},
         never = stopping => match never {},
     };
-    let Some((exit, record)) = ended else { return Ok(Finished::Detached) };
-    // By the machine's clock if it left a record: the tests may have ended long before anybody looked.
-    let took = match &record {
-        Some(record) => record.ended_at.duration_since(record.started_at),
-        None => run.now().duration_since(begun.began_at),
-    };
-    let took = Duration::try_from(took).unwrap_or_default();
-    let root = hold::root(durable, runner, &runner.layout().root, &begun.folder).await;
+    let Some(ended) = ended else { return Ok(Finished::Detached) };
+    let took = ended.took(begun.task.began_at, run.now());
+    let exit = ended.exit;
+    let root = hold::root(durable, runner, &runner.layout().root, &begun.task.folder).await;
     let report_file = locate(runner, &root, &runner.report_file(begun.part));
     let drained = match report.drain(durable, &report_file).await {
         Err(_) if matches!(exit, Exit::Lost(_)) && !records.stop.is_cancelled() => {
@@ -164,12 +160,12 @@ fn judge(runner: &Exit, begun: &BegunTests, reported: RunnerReport) -> Vec<TestR
     let mut tests = reconcile(&known, reported.tests, &why);
     for test in &mut tests {
         if let Some(at) = reported.unfinished.get(&test.name).filter(|_| test.outcome == TestOutcome::Lost) {
-            test.began_at = Some(at.unwrap_or(begun.began_at));
+            test.began_at = Some(at.unwrap_or(begun.task.began_at));
             if matches!(runner, Exit::Code(_) | Exit::Signal(_)) {
                 test.reason = Some(format!("the runner ended with {runner} while this test ran"));
             }
         }
-        test.attempt = Some(Attempt { machine: begun.machine.clone(), number: 1 });
+        test.attempt = Some(Attempt { machine: begun.task.machine.clone(), number: 1 });
     }
     tests
 }

@@ -20,6 +20,7 @@ use crate::order::Order;
 use crate::preparation::{cleaning, folder, hold};
 use crate::run::Run;
 use crate::site::Site;
+use crate::task::begun::OnceBegun;
 use crate::task::durable::Durable;
 use crate::testing::{BegunTests, Records, TestTask, Tested, begin, follow, set_up};
 use crate::transfer::artifacts::Fetch;
@@ -55,16 +56,6 @@ pub struct TestJob<'a> {
     pub limit: Option<Duration>,
     /// What happens once the tests go on by themselves.
     pub once_begun: OnceBegun<'a>,
-}
-
-/// What happens once the tests go on by themselves on their machine.
-#[derive(Clone, Copy)]
-pub enum OnceBegun<'a> {
-    /// They are followed to their end, after a call that says that they could be left from now on.
-    Follow(&'a (dyn Fn() + Sync)),
-    /// They are left, after a call that says where they are. If the call fails, nobody would know of them: they are
-    /// cancelled, and its fault is the result.
-    Leave(&'a (dyn Fn(&Machine) -> Result<(), Fault> + Sync)),
 }
 
 /// The end of a job: the tests, and what was written down of them; none where they never began.

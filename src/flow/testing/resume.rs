@@ -31,7 +31,7 @@ pub async fn resume(
     task: &TestTask,
     records: &Records<'_>,
 ) -> LeaseEnd<Option<Tested>> {
-    let folder = &task.begun.folder;
+    let folder = &task.begun.task.folder;
     let clean = cleaning(runner, machine.platform, folder);
     lease::attach(run, site, machine, folder, Some(&clean), async |_, durable| {
         hold::with_presence(durable, runner, follow(run, durable, runner, task, records)).await
@@ -92,7 +92,7 @@ async fn fetch(
     }
     let folder = task.fetch.folder(kept.path());
     let teller = run.on(&durable.machine().id).teller;
-    let root = hold::root(durable, runner, &runner.layout().root, &task.begun.folder).await;
+    let root = hold::root(durable, runner, &runner.layout().root, &task.begun.task.folder).await;
     let collecting = artifacts::collect(&teller, durable, &root, &task.fetch.wanted, &folder);
     match until_stopped(run, collecting).await {
         Ok(collected) => Some(collected),

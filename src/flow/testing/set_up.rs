@@ -22,6 +22,7 @@ use model::work::Work;
 use crate::lease::until_stopped;
 use crate::preparation::{SetUpTimes, prepare};
 use crate::run::Run;
+use crate::task::begun::BegunTask;
 use crate::task::durable::Durable;
 use crate::testing::{BegunTests, RunResult};
 
@@ -78,18 +79,20 @@ impl ReadyMachine {
     /// The record of tests on `machine` that begin at `now`, to be written down before that.
     pub fn begun(&self, machine: &Machine, now: Timestamp, limit: Option<Duration>) -> BegunTests {
         BegunTests {
-            machine: machine.id.clone(),
-            task: TaskId::random(),
-            folder: self.folder.clone(),
+            task: BegunTask {
+                machine: machine.id.clone(),
+                id: TaskId::random(),
+                folder: self.folder.clone(),
+                began_at: now,
+                limit: limit.unwrap_or(self.runner.limit),
+                log_base: Offsets::default(),
+            },
             part: None,
             expected: self.expected.clone(),
             source: self.source.clone(),
             subject: self.subject.clone(),
-            began_at: now,
-            limit: limit.unwrap_or(self.runner.limit),
             built: Some(self.built),
             before: self.before,
-            log_base: Offsets::default(),
         }
     }
 }
@@ -171,7 +174,7 @@ pub async fn begin(
 ) -> Result<BegunTests, Fault> {
     let begun = ready.begun(durable.machine(), run.now(), limit);
     keep(&begun)?;
-    match until_stopped(run, async { Ok(durable.launch_task(&begun.task, &ready.runner.command).await?) }).await {
+    match until_stopped(run, async { Ok(durable.launch_task(&begun.task.id, &ready.runner.command).await?) }).await {
         Err(fault) if fault.kind != FaultKind::Infrastructure => Err(fault),
         _ => Ok(begun),
     }

@@ -48,7 +48,7 @@ impl TestTask {
     pub fn keep(&self, folder: &dyn RunFolder) -> Result<(), Fault> {
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
-        folder.keep_task(&self.begun.machine, &text)
+        folder.keep_task(&self.begun.task.machine, &text)
     }
 
     /// Reads the record of a run; none if its tests were never begun. A run whose tests went to several machines is one
@@ -86,12 +86,12 @@ impl Tested {
     /// Writes it into the folder of its run.
     pub(super) fn keep(&self, folder: &dyn RunFolder) -> Result<(), Fault> {
         let text = serde_json::to_vec(self).map_err(|e| Fault::infrastructure("cannot write JSON").because(e))?;
-        folder.store_test_results(&text)
+        folder.store_outcome(&text)
     }
 
     /// Reads what an earlier driver knew before it released the machine; a file that cannot be read is as good as none.
     pub fn read(folder: &dyn RunFolder) -> Option<Self> {
-        serde_json::from_slice(&folder.test_results().ok()??).ok()
+        serde_json::from_slice(&folder.outcome().ok()??).ok()
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
             Ok(self.tasks.iter().map(kept).collect())
         }
 
-        fn store_test_results(&self, _: &[u8]) -> Result<(), Fault> {
+        fn store_outcome(&self, _: &[u8]) -> Result<(), Fault> {
             Ok(())
         }
 
@@ -146,7 +146,7 @@ mod tests {
             Err(Fault::outside("this folder has one machine"))
         }
 
-        fn test_results(&self) -> Result<Option<Vec<u8>>, Fault> {
+        fn outcome(&self) -> Result<Option<Vec<u8>>, Fault> {
             Ok(self.tested.map(Into::into))
         }
 
@@ -181,7 +181,7 @@ mod tests {
     fn what_older_builds_wrote_is_still_read() {
         let folder = Folder { tasks: vec![OLD_TASK], tested: Some(OLD_TESTED) };
         let task = TestTask::read(&folder).unwrap().unwrap();
-        assert_eq!((&task.runner, task.begun.limit), (&None, Duration::from_secs(43_200)));
+        assert_eq!((&task.runner, task.begun.task.limit), (&None, Duration::from_secs(43_200)));
         assert_eq!((task.booting, task.begun.before.setup), (Duration::from_millis(1500), Duration::from_millis(2125)));
         assert_eq!(task.begun.expected[1].as_str(), "test-b.t");
         let again: TestTask = serde_json::from_slice(&serde_json::to_vec(&task).unwrap()).unwrap();

@@ -32,7 +32,7 @@ pub fn results(
     let evidence = Evidence { runner: &ran.runner, gap: ran.gap.as_deref(), may_all_skip: task.allow_all_skipped };
     let (verdict, counts) = (verdict(&ran.tests, &evidence), count(&ran.tests));
     let machine = machine_use(provider, &task, &ran, cost);
-    let cell = cell(&task.image, &ran.subject, vec![task.begun.machine], (verdict, counts));
+    let cell = cell(&task.image, &ran.subject, vec![task.begun.task.machine], (verdict, counts));
     Results {
         id: run.id.clone(),
         verdict,
@@ -83,11 +83,11 @@ pub(super) fn cell(
 
 /// How the machine spent its time. The parts before the tests follow each other without a gap.
 fn machine_use(provider: ProviderKind, task: &TestTask, ran: &RunResult, cost: Option<f64>) -> MachineUse {
-    let began_at = task.begun.began_at;
+    let began_at = task.begun.task.began_at;
     let before = |span: Duration| began_at.saturating_sub(span).unwrap_or(began_at);
     let setup = task.begun.before.setup;
     MachineUse {
-        machine: task.begun.machine.clone(),
+        machine: task.begun.task.machine.clone(),
         provider,
         asked_at: before(setup + task.booting),
         up_at: Some(before(setup)),

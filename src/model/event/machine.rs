@@ -75,6 +75,11 @@ pub enum MachineEvent {
         #[serde(with = "clock::seconds")]
         after: Duration,
     },
+    /// The output of a task on the machine could not be stored on this computer; it waits on the machine.
+    OutputWaits {
+        /// Why.
+        failure: Failure,
+    },
     /// The machine's lease could not be renewed: the machine will end by itself.
     LeaseNotRenewed {
         /// Why.
@@ -155,6 +160,9 @@ impl MachineEvent {
             )),
             Self::ConnectedAgain { after } => {
                 Words::Notice(format!("connected to {id} again after {}", text::seconds(*after)))
+            }
+            Self::OutputWaits { failure } => {
+                Words::Warning(format!("{}; trying again until there is room", failure.line()))
             }
             Self::LeaseNotRenewed { failure } => {
                 Words::Warning(format!("cannot renew the lease of {id}, it will end by itself: {}", failure.line()))

@@ -1,10 +1,14 @@
 //! Events about a run as a whole: how it ends, and what is left of it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::MachineId;
+use crate::base::{clock, text};
 use crate::event::words::Words;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::resource::{Resource, ResourceKind};
 
@@ -16,6 +20,18 @@ pub enum RunEvent {
     Failed {
         /// The error.
         failure: Failure,
+    },
+    /// The run's command has come to an end, or was ended.
+    CommandEnded {
+        /// The command, as a line for a shell.
+        line: String,
+        /// How it ended.
+        exit: Exit,
+        /// How long it ran.
+        #[serde(with = "clock::seconds")]
+        took: Duration,
+        /// Whether it was ended because its time was over.
+        timed_out: bool,
     },
     /// The run's task goes on without a driver.
     Detached {
@@ -97,10 +113,35 @@ fn lines(left: &[Remainder]) -> String {
     left.iter().map(Remainder::line).collect::<Vec<_>>().join("\n")
 }
 
+/// How many bytes of a command's line are shown.
+const LINE_SHOWN: usize = 100;
+
+/// How a command ended, for people.
+fn ended_words(exit: &Exit, timed_out: bool) -> String {
+    match exit {
+        Exit::Code(0) => "Succeeded".to_owned(),
+        Exit::Code(_) | Exit::Signal(_) => format!("Ended with {exit}"),
+        Exit::Lost(_) if timed_out => "Ended because its time was over".to_owned(),
+        Exit::Lost(why) => format!("Lost ({why})"),
+    }
+}
+
 impl RunEvent {
+    /// What it says at the end of a run.
+    pub fn text(&self) -> String {
+        match self.words() {
+            Words::Outcome(text) => text,
+            _ => String::new(),
+        }
+    }
+
     pub(super) fn words(&self) -> Words {
         Words::Outcome(match self {
             Self::Failed { failure } => failure.text(),
+            Self::CommandEnded { line, exit, took, timed_out } => {
+                let line = text::cut(line, LINE_SHOWN);
+                format!("{} after {}: {line}", ended_words(exit, *timed_out), text::seconds(*took))
+            }
             Self::Detached { machine, until, attach, cancel } => {
                 let until = match until {
                     Some(at) => format!("until {at:.0} at the latest"),

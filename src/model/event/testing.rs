@@ -124,11 +124,6 @@ pub enum TestsEvent {
         /// The number of the part among those of the machine, from 1.
         part: u32,
     },
-    /// The tests' output could not be stored on this computer; it waits on the machine.
-    OutputWaits {
-        /// Why.
-        failure: Failure,
-    },
     /// The run was lost; the report is asked for once more.
     ReportAskedAgain,
     /// The run has a verdict.
@@ -217,9 +212,6 @@ impl TestsEvent {
                 Words::Test(format!("{test} {}{took}{reason}", outcome.words()))
             }
             Self::PartEnded { part } => Words::Test(format!("part {part} has ended")),
-            Self::OutputWaits { failure } => {
-                Words::Warning(format!("{}; trying again until there is room", failure.line()))
-            }
             Self::ReportAskedAgain => Words::Warning("the run was lost; trying once more for the report".to_owned()),
             Self::Judged { summary, .. } => Words::Outcome(summary.clone()),
             Self::NotBuilt { look } => Words::Outcome(format!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fault::Fault;
 use crate::filesystem::Filesystem;
@@ -65,6 +66,7 @@ fn works() -> Vec<Work> {
         Work::SendingFiles { from: "/home/me/x".into() },
         Work::SettingUp { what: "apt-get install -y libfoo-dev".into() },
         Work::RunningTests,
+        Work::RunningCommand { line: "make check".into() },
         Work::CheckingContract,
         Work::RemovingFiles,
         Work::FetchingArtifacts,
@@ -108,6 +110,7 @@ fn of_machines() -> Vec<EventKind> {
         MachineEvent::LetInUnknown { trouble: LetInTrouble::NoAnswer(took()) },
         MachineEvent::ConnectionLost { why: "end of file".into() },
         MachineEvent::ConnectedAgain { after: took() },
+        MachineEvent::OutputWaits { failure: failure() },
         MachineEvent::LeaseNotRenewed { failure: failure() },
         MachineEvent::TakenBack { why: "Amazon takes the spot instance back".into(), ends_at: Some(at()) },
         MachineEvent::TakenBack { why: "Amazon takes the spot instance back".into(), ends_at: None },
@@ -176,7 +179,6 @@ fn of_tests() -> Vec<EventKind> {
         TestsEvent::RunnerBuilds { what: "0123".into(), why: "no compiler".into() },
         TestsEvent::BuildNotKept { what: "0123".into(), failure: failure() },
         TestsEvent::Ready { source: "revision 0123".into(), expected: 1 },
-        TestsEvent::OutputWaits { failure: failure() },
         TestsEvent::ReportAskedAgain,
         TestsEvent::Judged { verdict: Verdict::Incomplete, counts, summary: "one\ntwo".into() },
         TestsEvent::NotBuilt { look: "automation runs logs r-1".into() },
@@ -217,6 +219,11 @@ fn of_runs() -> Vec<EventKind> {
     };
     vec![
         RunEvent::Failed { failure: failure() }.into(),
+        RunEvent::CommandEnded { line: "make 'a b'".into(), exit: Exit::Code(2), took: took(), timed_out: false }
+            .into(),
+        RunEvent::CommandEnded { line: "make".into(), exit: Exit::Code(0), took: took(), timed_out: false }.into(),
+        RunEvent::CommandEnded { line: "make".into(), exit: Exit::Lost("why".into()), took: took(), timed_out: true }
+            .into(),
         RunEvent::Detached { machine: machine(), until: Some(at()), attach: attach.clone(), cancel: cancel.clone() }
             .into(),
         RunEvent::Detached { machine: machine(), until: None, attach, cancel }.into(),
@@ -347,6 +354,7 @@ fn the_words_of_every_kind() {
     Begin("Sending the files of /home/me/x")
     Begin("Setting up: apt-get install -y libfoo-dev")
     Begin("Running the tests")
+    Begin("Running make check")
     Begin("Checking the machine's contract")
     Begin("Removing our files")
     Begin("Fetching artifacts")
@@ -378,6 +386,7 @@ fn the_words_of_every_kind() {
     Detail("cannot check whether this computer is still let in: no answer in 1m 06s")
     Warning("the connection to hg-0123456789 was lost (end of file); what runs there goes on, connecting again")
     Notice("connected to hg-0123456789 again after 1m 06s")
+    Warning("cannot do `x`: no room; trying again until there is room")
     Warning("cannot renew the lease of hg-0123456789, it will end by itself: cannot do `x`: no room")
     Warning("hg-0123456789 ends at 2026-11-20T10:53:01Z: Amazon takes the spot instance back")
     Warning("hg-0123456789 ends soon: Amazon takes the spot instance back")
@@ -419,7 +428,6 @@ fn the_words_of_every_kind() {
     Notice("The test runner builds 0123 in its own way: no compiler")
     Warning("the build of 0123 is not kept: cannot do `x`: no room")
     Notice("Testing revision 0123: 1 test expected")
-    Warning("cannot do `x`: no room; trying again until there is room")
     Warning("the run was lost; trying once more for the report")
     Outcome("one\ntwo")
     Outcome("hint: `automation runs logs r-1` shows all that was said; fix the source, or name a distribution that has what it needs (`--distro NAME`).")
@@ -441,6 +449,9 @@ fn the_words_of_every_kind() {
     Notice("Removing 2 security groups in us-west-2.")
     Detail("waiting for 1 security group to go away")
     Outcome("error: cannot do `x`\n  1: no room")
+    Outcome("Ended with exit status 2 after 1m 06s: make 'a b'")
+    Outcome("Succeeded after 1m 06s: make")
+    Outcome("Ended because its time was over after 1m 06s: make")
     Outcome("Detached: the run continues on hg-0123456789, until 2026-11-20T10:53:01Z at the latest.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
     Outcome("Detached: the run continues on hg-0123456789, until its lease is over.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
     Outcome("Left behind beside it:\n  volume vol: not released yet")

@@ -4,10 +4,8 @@ mod config;
 mod document;
 mod presets;
 mod runner;
-mod source;
 
 pub use config::{Declaration, Surroundings, load};
 pub use document::NetworkWord;
 pub use presets::{PresetWords, presets};
 pub use runner::{DeclaredTests, NAME};
-pub use source::Source;

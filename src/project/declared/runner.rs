@@ -27,7 +27,6 @@ use serde::{Deserialize, Serialize};
 use crate::declared::config::{self, Declaration};
 use crate::declared::document::{Format, Manner};
 use crate::declared::presets::Preset;
-use crate::declared::source::Source;
 use crate::facts::{MachineFacts, word};
 use crate::reports::events::EventsReader;
 use crate::reports::go::GoReader;
@@ -35,34 +34,22 @@ use crate::reports::junit::{JunitReader, NameForm};
 use crate::reports::libtest::LibtestReader;
 use crate::reports::tally::{MOST_TESTS, Rules};
 use crate::reports::tap::TapReader;
+use crate::source::Source;
 use crate::turn::{PATIENCE, Turn};
+use crate::work_folder::{self, WORK};
 
 /// The runner's name in the folders of runs.
 pub const NAME: &str = "declared";
 
-/// The folder on every machine in which the tests run; `remote/runners/run-tests.sh` makes it.
-const WORK: &str = "/var/tmp/automation-work";
-
-/// The folder by whose lock a run holds a machine of somebody else's: where it makes its own.
-const HELD: &str = "/var/tmp";
-
 /// The script that does all that is done on a machine.
 const SCRIPT: &str = "run-tests.sh";
 
-/// The script that removes what a run made outside of its folder.
-const CLEANUP: &str = "cleanup.sh";
-
-const OWN_FILES: [ScriptFile; 3] = [
+const OWN_FILES: [ScriptFile; 4] = [
     ScriptFile::built_in(SCRIPT, include_str!("../../../remote/runners/run-tests.sh")),
-    ScriptFile::built_in(CLEANUP, include_str!("../../../remote/runners/cleanup.sh")),
+    work_folder::SCRIPT,
+    work_folder::CLEANUP,
     linux::HOLD,
 ];
-
-/// The limit of making the work folder, which may remove that of an earlier run.
-const PREPARE_LIMIT: Duration = Duration::from_secs(600);
-
-/// The limit of short commands.
-const SHORT: Duration = Duration::from_secs(120);
 
 /// The longest listing: some runners compile the tests for it.
 const LIST_LIMIT: Duration = Duration::from_secs(1800);
@@ -257,10 +244,10 @@ impl Preparation for DeclaredTests {
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
         let step = |work, command, limit| Job::Step(Box::new(StepCommand { work, command, limit }));
         let preparing = Work::Preparing { folder: WORK.to_owned(), filesystem: Filesystem::Default };
-        let mut jobs = vec![step(preparing, self.call(folder, "prepare"), PREPARE_LIMIT)];
+        let mut jobs = vec![step(preparing, self.call(folder, "prepare"), work_folder::PREPARE_LIMIT)];
         if let Some(source) = &self.source {
-            let to = format!("{WORK}/src");
-            let files = FilesToSend { from: source.top.clone(), paths: source.paths.clone(), to };
+            let (from, paths) = (source.top.clone(), source.paths.clone());
+            let files = FilesToSend { from, paths, to: work_folder::SOURCE.to_owned() };
             jobs.push(Job::SendFiles(Box::new(files)));
         }
         if let Some(config::Command { what, limit, .. }) = &self.declaration.setup {
@@ -283,15 +270,7 @@ impl Preparation for DeclaredTests {
     }
 
     fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
-        Some(Box::new(Turn {
-            guest: guest(),
-            held: HELD,
-            hold: linux::HOLD,
-            sign: linux::SHOW_SIGN,
-            cleanup: CLEANUP,
-            patience: self.patience,
-            tidying: SHORT,
-        }))
+        Some(Box::new(Turn { patience: self.patience, ..work_folder::turn() }))
     }
 }
 

@@ -12,6 +12,7 @@ use model::script::ScriptFile;
 
 use crate::image::document::{Distro, Ec2, ImageDocument, StepEntry, When};
 use crate::image::parameters::{self, GivenValue, Values};
+use crate::image::set_up::{self, SetUp};
 use crate::image::variables;
 use crate::image::{fingerprint, source::DefinitionFiles};
 
@@ -36,12 +37,14 @@ pub struct ImageChoice {
     pub values: BTreeMap<String, GivenValue>,
     /// The pattern of the base image's name on a cloud in place of the distribution's own.
     pub cloud_name: Option<String>,
+    /// What is done once to the image beyond its definition.
+    pub set_up: Option<SetUp>,
 }
 
 impl ImageChoice {
     /// A distribution with the default of every parameter.
     pub fn new(base: BaseChoice, distro: &str) -> Self {
-        Self { base, distro: distro.to_owned(), values: BTreeMap::new(), cloud_name: None }
+        Self { base, distro: distro.to_owned(), values: BTreeMap::new(), cloud_name: None, set_up: None }
     }
 
     /// The same choice with this value of a parameter.
@@ -75,6 +78,11 @@ impl Resolved<'_> {
         };
         there && parameters::conditions_hold(&self.values, &step.only_if, &step.unless)
     }
+}
+
+/// The fingerprint of the topmost of `layers`, of which there is at least the base.
+fn topmost(layers: &[LayerPlan]) -> Fingerprint {
+    layers[layers.len() - 1].fingerprint.clone()
 }
 
 /// A definition that was read and found sound.
@@ -187,9 +195,18 @@ impl Definition {
         let resolved = self.resolve(choice)?;
         let mut layers = vec![self.base(&resolved)?];
         let variables = variables::values(&self.document, resolved.name, resolved.distro, &resolved.values);
-        for step in self.document.steps.iter().filter(|step| resolved.includes(step)) {
-            let below = layers[layers.len() - 1].fingerprint.clone();
-            layers.push(self.layer(step, &below, &variables));
+        let steps: Vec<&StepEntry> = self.document.steps.iter().filter(|step| resolved.includes(step)).collect();
+        // What a cloud's image ends with leaves no login: nothing can be done after it.
+        let closing = steps.iter().rev().take_while(|step| step.when == Some(When::Cloud)).count();
+        let (steps, closing) = steps.split_at(steps.len() - closing);
+        for step in steps {
+            layers.push(self.layer(step, &topmost(&layers), &variables));
+        }
+        if let Some(set_up) = &choice.set_up {
+            layers.push(set_up.layer(&topmost(&layers)));
+        }
+        for step in closing {
+            layers.push(self.layer(step, &topmost(&layers), &variables));
         }
         let mut name = format!("{}-{}", self.document.name, choice.distro);
         for parameter in &self.parameters {
@@ -199,6 +216,9 @@ impl Definition {
             {
                 name = format!("{name}-{value}");
             }
+        }
+        if choice.set_up.is_some() {
+            name = format!("{name}-{}", set_up::NAME);
         }
         Ok(ImagePlan {
             name,

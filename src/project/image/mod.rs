@@ -4,11 +4,13 @@ mod definition;
 mod document;
 mod fingerprint;
 mod parameters;
+mod set_up;
 mod source;
 mod variables;
 
 pub use definition::{BaseChoice, Definition, ImageChoice};
 pub use parameters::GivenValue;
+pub use set_up::SetUp;
 
 use std::path::Path;
 use std::sync::OnceLock;

@@ -10,7 +10,7 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::task::Command;
 
-use crate::command::error::exit;
+use crate::command::error::{code_of_signal, exit};
 use crate::command::machine::fleet::FleetArgs;
 use crate::compose::{Context, variables};
 use crate::ui;
@@ -151,35 +151,8 @@ fn exit_status(context: &Context, ended: &Exit) -> Result<i32, Fault> {
         Exit::Code(code) => Ok(i32::try_from(*code).unwrap_or(exit::FAILED)),
         Exit::Signal(name) => {
             context.screen.message(&format!("ended by signal {name}"));
-            Ok(128 + signal_number(name).unwrap_or(0))
+            Ok(code_of_signal(name))
         }
         Exit::Lost(reason) => Err(Fault::infrastructure(format!("the command's end is not known: {reason}"))),
     }
-}
-
-/// The number of a signal by its name in the SSH protocol (RFC 4254, 6.10), as Linux has it. Signals beyond that list come
-/// as `NAME@DOMAIN`.
-fn signal_number(name: &str) -> Option<i32> {
-    let number = match name.split('@').next().unwrap_or(name) {
-        "HUP" => libc::SIGHUP,
-        "INT" => libc::SIGINT,
-        "QUIT" => libc::SIGQUIT,
-        "ILL" => libc::SIGILL,
-        "ABRT" => libc::SIGABRT,
-        "FPE" => libc::SIGFPE,
-        "KILL" => libc::SIGKILL,
-        "SEGV" => libc::SIGSEGV,
-        "PIPE" => libc::SIGPIPE,
-        "ALRM" => libc::SIGALRM,
-        "USR1" => libc::SIGUSR1,
-        "USR2" => libc::SIGUSR2,
-        "TERM" => libc::SIGTERM,
-        "BUS" => libc::SIGBUS,
-        "TRAP" => libc::SIGTRAP,
-        "SYS" => libc::SIGSYS,
-        "XCPU" => libc::SIGXCPU,
-        "XFSZ" => libc::SIGXFSZ,
-        _ => return None,
-    };
-    Some(number)
 }

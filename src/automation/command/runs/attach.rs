@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flow::command::{CommandOutcome, CommandRecords, CommandTask, resume_command};
 use flow::lease::LeaseEnd;
 use flow::site::{Site, Sites};
 use flow::testing::shards::{CellRun, ShardTask, ShardsRun, resume_cells};
@@ -12,14 +13,18 @@ use model::event::{MachineEvent, TroubleEvent};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::{Machine, ProviderKind};
+use model::preparation::UserCommand;
 use model::resource::Resource;
 use model::run::{MACHINE_GONE, RunRecord, RunState};
+use project::command::FolderCommand;
 use state::file::Lock;
 use state::process::is_driven;
 use state::runs::RunDir;
 
+use crate::command::command_end;
 use crate::command::error::exit;
-use crate::command::runs::chosen::choose_test_run;
+use crate::command::run::RUN;
+use crate::command::runs::chosen::choose_task_run;
 use crate::command::runs::viewer::RunViewer;
 use crate::command::session::Session;
 use crate::command::testing::{CellFolder, Reports, conclude, conclude_cells};
@@ -31,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The options of `runs attach`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    /// The run's id, its beginning, or `latest`: the latest with tests or a command, one that goes on first
     #[arg(default_value = "latest")]
     run: String,
     #[command(flatten)]
@@ -40,7 +45,7 @@ pub struct Args {
 
 /// Follows a run to its end; `shows_output` for the task's own output as well.
 pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Result<i32, Fault> {
-    let id = choose_test_run(&context, &args.run)?.id;
+    let id = choose_task_run(&context, &args.run)?.id;
     args.reports.check()?;
     let done = follow(context, args, &id, shows_output).await;
     args.reports.told("runs attach", done)
@@ -110,31 +115,68 @@ impl Drive<'_> {
     /// Drives the run to its end and gives its exit code.
     pub(crate) async fn run(&self, context: Context, record: RunRecord, driving: Lock) -> Result<i32, Fault> {
         let dir = context.state.run(&record.id)?;
+        if record.command == RUN {
+            return self.run_command(context, record, driving, &dir).await;
+        }
         let cells = dir.cells()?;
         if is_split(&cells)? {
             return self.run_cells(context, record, driving, &cells).await;
         }
         let task = TestTask::read(&dir)?;
         let task = task.ok_or_else(|| never_began(&context, &record))?;
-        let Some(machine) = machine_of(&context, &task)? else {
+        let Some(machine) = machine_of(&context, &task.begun.task.machine)? else {
             return self.end_without_machine(context, record, driving, task).await;
         };
         require_visible(&context, &machine).await?;
         let runner = project::runner(task.runner.as_ref(), context.ssh()?)?;
         let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
-        match self.cancels {
-            true => session.run.stop.cancel(),
-            false => {
-                let run = session.id().clone();
-                session.run.teller.machine(&machine.id, MachineEvent::Following { run });
-            }
-        }
+        self.begin(&session, &machine.id);
         let stop = session.run.stop.clone();
-        let records = Records { folder: &session.dir, output: &session.output(), stop, watch: &|_| () };
+        let records = Records { folder: &session.dir, output: &session.test_output(), stop, watch: &|_| () };
         let ended = testing::resume(&session.run, &session.site, machine, runner.as_ref(), &task, &records).await;
         let result = conclude(&session, self.reports, Some(task), ended).await;
         let result = self.reports.told(session.command(), result);
         session.end(result).await
+    }
+
+    /// Drives a run with a user's command to its end.
+    async fn run_command(
+        &self,
+        context: Context,
+        record: RunRecord,
+        driving: Lock,
+        dir: &RunDir,
+    ) -> Result<i32, Fault> {
+        let task = CommandTask::read(dir)?.ok_or_else(|| never_began(&context, &record))?;
+        let command = FolderCommand::from_settings(&task.settings)?;
+        let (line, json) = (command.line(), self.reports.json);
+        let Some(machine) = machine_of(&context, &task.begun.machine)? else {
+            let Some(outcome) = CommandOutcome::read(dir) else { return Err(close_lost(&context, record)?) };
+            let kind = context.default_provider()?;
+            let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+            let ended = LeaseEnd { result: Ok(Some(outcome)), left: Vec::new(), cost: None, detached: None };
+            let ended = command_end::conclude(&session, &line, (ended, Some(task)), json);
+            return command_end::close(session, ended).await;
+        };
+        require_visible(&context, &machine).await?;
+        let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
+        self.begin(&session, &machine.id);
+        let (output, builds) = (session.task_output(), session.context.state.builds());
+        let records = CommandRecords { folder: &session.dir, output: &output, builds: &builds };
+        let ended = resume_command(&session.run, &session.site, machine, &command, &task, &records).await;
+        let ended = command_end::conclude(&session, &line, (ended, Some(task)), json);
+        command_end::close(session, ended).await
+    }
+
+    /// Says that a machine is followed, or tells what runs there to end.
+    fn begin(&self, session: &Session, machine: &MachineId) {
+        match self.cancels {
+            true => session.run.stop.cancel(),
+            false => {
+                let run = session.id().clone();
+                session.run.teller.machine(machine, MachineEvent::Following { run });
+            }
+        }
     }
 
     /// Drives a run whose tests were split, or are of several cells, to its end.
@@ -234,13 +276,13 @@ fn cells<'a>(context: &Context, folders: &'a [RunDir], machines: Vec<Placed>) ->
 
 fn never_began(context: &Context, record: &RunRecord) -> Fault {
     let fix = context.to_type(&format!("audit --fix --run {}", record.id));
-    Fault::outside(format!("run `{}` has no tests that go on: its driver ended before they began", record.id))
+    Fault::outside(format!("run `{}` has no task that goes on: its driver ended before that began", record.id))
         .hint(format!("`{fix}` removes what it left; then run it again."))
 }
 
-/// The stored machine of a run's tests; none when it is known to be gone.
-pub(crate) fn machine_of(context: &Context, task: &TestTask) -> Result<Option<Machine>, Fault> {
-    Ok(context.journal.machines()?.into_iter().find(|machine| machine.id == task.begun.machine))
+/// The stored machine of a run's task; none when it is known to be gone.
+pub(crate) fn machine_of(context: &Context, id: &MachineId) -> Result<Option<Machine>, Fault> {
+    Ok(context.journal.machines()?.into_iter().find(|machine| machine.id == *id))
 }
 
 /// Closes the record of a run whose machine has gone, and says so.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use flow::command::CommandTask;
+use flow::task::begun::BegunTask;
 use flow::testing::TestTask;
 use model::base::text;
 use model::event::Remainder;
@@ -15,6 +17,7 @@ use state::file::Lock;
 use state::process::is_driven;
 
 use crate::command::error::exit;
+use crate::command::run::RUN;
 use crate::command::runs::attach::{Drive, is_split, take_over};
 use crate::command::runs::chosen::choose_run;
 use crate::command::session::left_behind;
@@ -30,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The options of `runs cancel`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    /// The run's id, its beginning, or `latest`: the latest with tests or a command, one that goes on first
     #[arg(default_value = "latest")]
     run: String,
     /// Only say what would be done
@@ -115,6 +118,15 @@ fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault>
         return Ok(format!("Would tell process {}, which drives run {id}, to stop.", record.driver.pid));
     }
     let dir = context.state.run(id)?;
+    let end = |what: &str, begun: &BegunTask| {
+        format!("Would end the {what} of run {id} on {} and release it.", begun.machine)
+    };
+    if record.command == RUN {
+        return Ok(match CommandTask::read(&dir)? {
+            Some(task) => end("command", &task.begun),
+            None => format!("The command of run {id} was never begun: there is nothing to cancel."),
+        });
+    }
     let cells = dir.cells()?;
     if is_split(&cells)? {
         let tasks = cells.iter().map(|cell| Ok(cell.tasks()?.len())).sum::<Result<usize, Fault>>()?;
@@ -122,7 +134,7 @@ fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault>
         return Ok(format!("Would end the tests of run {id} on {machines} and release all of them."));
     }
     Ok(match TestTask::read(&dir)? {
-        Some(task) => format!("Would end the tests of run {id} on {} and release it.", task.begun.machine),
+        Some(task) => end("tests", &task.begun.task),
         None => format!("Run {id} has no tests that go on: there is nothing to cancel."),
     })
 }

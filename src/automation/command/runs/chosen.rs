@@ -6,53 +6,76 @@ use model::run::RunRecord;
 use state::process::is_running;
 use state::runs::resolve;
 
+use crate::command::run::RUN;
 use crate::command::testing::COMMANDS;
 use crate::compose::Context;
 
-/// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests, where one that still goes
+/// The run that `text` names: an id, its beginning, or `latest`, the latest that has tests or a user's command, where one that still goes
 /// on comes before those that have ended. Runs that made a machine or baked an image do not count.
 pub(crate) fn choose_run(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+    choose(context, text, has_task, "tests or a command")
+}
+
+/// The same, but refuses a run that has neither: there is nothing to follow.
+pub(crate) fn choose_task_run(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+    let record = choose_run(context, text)?;
+    require(context, record, has_task, "tests or a command")
+}
+
+/// The same for runs with tests: others have no results.
+pub(crate) fn choose_test_run(context: &Context, text: &str) -> Result<RunRecord, Fault> {
+    let record = choose(context, text, has_tests, "tests")?;
+    require(context, record, has_tests, "tests")
+}
+
+/// Whether a run is of a kind.
+type IsMeant = fn(&Context, &RunRecord) -> bool;
+
+fn choose(context: &Context, text: &str, is_meant: IsMeant, what: &str) -> Result<RunRecord, Fault> {
     let mut records = context.journal.runs(usize::MAX)?;
     let machines = context.journal.machines()?;
     let known: Vec<RunId> = records.iter().map(|record| record.id.clone()).collect();
-    let has_tests = |record: &RunRecord| has_tests(context, record);
-    let latest = latest(&records, has_tests, |record| is_running(record, &machines, context.now()));
+    let is_going_on = |record: &RunRecord| is_running(record, &machines, context.now());
+    let latest = latest(&records, |record| is_meant(context, record), is_going_on);
     let latest = latest.map(|record| record.id.clone());
     if text == "latest" && latest.is_none() && !known.is_empty() {
-        return Err(
-            Fault::usage("there are no runs with tests yet").hint("`automation runs list` shows the runs there are.")
-        );
+        return Err(Fault::usage(format!("there are no runs with {what} yet"))
+            .hint("`automation runs list` shows the runs there are."));
     }
     let id = resolve(&known, latest.as_ref(), text)?;
     let at = records.iter().position(|record| record.id == id);
     at.map(|at| records.swap_remove(at)).ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
 }
 
-/// The same, but refuses a run without tests: there are no results to wait for.
-pub(crate) fn choose_test_run(context: &Context, text: &str) -> Result<RunRecord, Fault> {
-    let record = choose_run(context, text)?;
-    if has_tests(context, &record) {
+fn require(context: &Context, record: RunRecord, is_meant: IsMeant, what: &str) -> Result<RunRecord, Fault> {
+    if is_meant(context, &record) {
         return Ok(record);
     }
     let list = context.to_type("runs list");
-    Err(Fault::usage(format!("run `{}` has no tests: it is one of `{}`", record.id, record.command))
-        .hint(format!("`{list}` shows the runs there are; without an id the latest with tests is meant.")))
+    Err(Fault::usage(format!("run `{}` has no {what}: it is one of `{}`", record.id, record.command))
+        .hint(format!("`{list}` shows the runs there are; without an id the latest with {what} is meant.")))
+}
+
+/// Whether a run is one with tests or with a user's command.
+fn has_task(context: &Context, record: &RunRecord) -> bool {
+    record.command == RUN || has_tests(context, record)
 }
 
 /// Whether a run is one with tests: by its command, which is known before any test began, or by the tasks in its
 /// folder.
 pub(crate) fn has_tests(context: &Context, record: &RunRecord) -> bool {
-    COMMANDS.contains(&record.command.as_str()) || context.state.run(&record.id).is_ok_and(|dir| dir.has_tasks())
+    let name = record.command.as_str();
+    COMMANDS.contains(&name) || name != RUN && context.state.run(&record.id).is_ok_and(|dir| dir.has_tasks())
 }
 
 /// The run that `latest` names among `records`, newest first.
 fn latest(
     records: &[RunRecord],
-    has_tests: impl Fn(&RunRecord) -> bool,
+    is_meant: impl Fn(&RunRecord) -> bool,
     is_going_on: impl Fn(&RunRecord) -> bool,
 ) -> Option<&RunRecord> {
-    let with_tests = || records.iter().filter(|record| has_tests(record));
-    with_tests().find(|record| is_going_on(record)).or_else(|| with_tests().next())
+    let meant = || records.iter().filter(|record| is_meant(record));
+    meant().find(|record| is_going_on(record)).or_else(|| meant().next())
 }
 
 #[cfg(test)]

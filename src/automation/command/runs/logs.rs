@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flow::command::CommandTask;
 use flow::site::Sites;
 use flow::task::durable::Durable;
 use flow::testing::TestTask;
@@ -18,6 +19,7 @@ use state::process::is_driven;
 use state::runs::{RunDir, RunFile};
 
 use crate::command::error::exit;
+use crate::command::run::RUN;
 use crate::command::runs::attach::{is_split, machine_of, require_visible};
 use crate::command::runs::chosen::choose_run;
 use crate::command::runs::viewer::Viewer;
@@ -29,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Print the output of one run's task, or the log of its steps
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    /// The run's id, its beginning, or `latest`: the latest with tests or a command, one that goes on first
     #[arg(default_value = "latest")]
     run: String,
     /// Print the log of the run's own steps instead of the task's output
@@ -119,16 +121,20 @@ async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result
         return Err(Fault::outside(format!("the tests of run `{}` go on on several machines", dir.id()))
             .hint(format!("`{attach}` follows them, and brings what they printed home.")));
     }
-    let task = TestTask::read(dir)?.ok_or_else(none)?;
-    let machine = machine_of(context, &task)?.ok_or_else(none)?;
+    let task = match super::record(context, dir.id())?.command == RUN {
+        true => CommandTask::read(dir)?.map(|task| task.begun),
+        false => TestTask::read(dir)?.map(|task| task.begun.task),
+    };
+    let task = task.ok_or_else(none)?;
+    let machine = machine_of(context, &task.machine)?.ok_or_else(none)?;
     require_visible(context, &machine).await?;
     let screen = Arc::clone(&context.screen);
     let (run, site) = (context.run(dir.id().clone(), screen), context.sites.site(machine.provider).await?);
-    let durable = Durable::new(&run, &site, &machine, None, &task.begun.folder);
-    let base = task.begun.log_base;
+    let durable = Durable::new(&run, &site, &machine, None, &task.folder);
+    let base = task.log_base;
     let from =
         Offsets { stdout: shown.stdout.saturating_sub(base.stdout), stderr: shown.stderr.saturating_sub(base.stderr) };
-    let mut process = durable.follow_task(&task.begun.task, from);
+    let mut process = durable.follow_task(&task.id, from);
     while let Some(chunk) = process.next().await {
         context.screen.task_output(chunk);
     }

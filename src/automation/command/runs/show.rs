@@ -24,7 +24,7 @@ const RUNNING: usize = 20;
                   automation runs show latest test-merge1.t --cell debian12/tmpfs"
 )]
 pub struct Args {
-    /// The run's id, its beginning, or `latest`: the latest with tests, one that goes on first
+    /// The run's id, its beginning, or `latest`: the latest with tests or a command, one that goes on first
     #[arg(default_value = "latest")]
     run: String,
     /// These tests of it, with how their output differs; in every cell where it has a matrix

@@ -24,7 +24,9 @@ use crate::order::Order;
 use crate::preparation::{cleaning, folder, hold};
 use crate::run::Run;
 use crate::site::Site;
+use crate::task::begun::OnceBegun;
 use crate::task::durable::Durable;
+use crate::testing::TestTerms;
 use crate::testing::set_up::{ReadyMachine, set_up};
 use crate::testing::shards::board::Board;
 use crate::testing::shards::crew::{Counted, Crew};
@@ -32,7 +34,6 @@ use crate::testing::shards::entry::{Closing, Happening, Joined, Policy, Selectio
 use crate::testing::shards::outcome::{self, ShardsEnd};
 use crate::testing::shards::record::ShardRecord;
 use crate::testing::shards::worker::{self, Served, Worker, note_end};
-use crate::testing::{OnceBegun, TestTerms};
 
 /// How many times a machine that is lost is replaced.
 const SPARE: u32 = 1;

@@ -57,7 +57,7 @@ impl ShardTask {
 
     /// Whether it is of this machine.
     pub fn is_on(&self, machine: &MachineId) -> bool {
-        self.parts.iter().any(|part| part.machine == *machine)
+        self.parts.iter().any(|part| part.task.machine == *machine)
     }
 
     /// Those of a run, one a machine.

@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 
 use crate::lease::{Completion, LeaseEnd, until_stopped};
 use crate::run::{Run, saturating_add};
+use crate::task::begun::BegunTask;
 use crate::task::durable::Durable;
 use crate::testing::shards::board::Board;
 use crate::testing::shards::entry::{Closing, Happening, PartEnd};
@@ -120,27 +121,29 @@ impl Worker<'_> {
         let (source, subject, built) =
             tested.ok_or_else(|| Fault::infrastructure("a part was begun before its tests were fixed"))?;
         let begun = BegunTests {
-            machine: self.machine().id.clone(),
-            task: TaskId::random(),
-            folder: folder.to_owned(),
+            task: BegunTask {
+                machine: self.machine().id.clone(),
+                id: TaskId::random(),
+                folder: folder.to_owned(),
+                began_at: self.run.now(),
+                limit: clock::since(self.run.now(), self.record.until),
+                log_base: if behind.is_some() { Offsets::default() } else { self.output.offsets() },
+            },
             part: Some(number),
             expected: tests,
             source,
             subject,
-            began_at: self.run.now(),
-            limit: clock::since(self.run.now(), self.record.until),
             built: Some(built),
             before: crate::preparation::SetUpTimes::default(),
-            log_base: if behind.is_some() { Offsets::default() } else { self.output.offsets() },
         };
         let parts = behind.into_iter().chain([&begun]).cloned().collect();
         ShardTask { record: self.record.clone(), parts }.keep(self.folder, &self.machine().id)?;
         let command = match behind {
             None => Some(step.command),
-            Some(first) => self.durable.guest().after(folder, &first.task, &step.command),
+            Some(first) => self.durable.guest().after(folder, &first.task.id, &step.command),
         };
         let Some(command) = command else { return Ok(begun) };
-        match until_stopped(self.run, async { Ok(self.durable.launch_task(&begun.task, &command).await?) }).await {
+        match until_stopped(self.run, async { Ok(self.durable.launch_task(&begun.task.id, &command).await?) }).await {
             // Following it tells what became of it.
             Err(fault) if fault.kind != FaultKind::Infrastructure => return Err(fault),
             _ => (self.begun)(),
@@ -246,7 +249,7 @@ impl Worker<'_> {
     /// Gives the machine its share of all that waits, to be begun when its present part has ended: nobody hands it out any more.
     async fn leave_rest(&self, present: &BegunTests) -> Result<Served, Fault> {
         let share = self.board.share(&self.machine().id);
-        if share.is_empty() || self.durable.guest().after("", &present.task, &Default::default()).is_none() {
+        if share.is_empty() || self.durable.guest().after("", &present.task.id, &Default::default()).is_none() {
             return Ok(Served::Left);
         }
         let (machine, part) = (self.machine().id.clone(), present.part.unwrap_or_default() + 1);

@@ -1,4 +1,4 @@
-//! The source of declared tests: the files of a folder that belong to it, as they are.
+//! The files of a folder that belong to it, as they are: what is sent for a command and for declared tests.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::fault::Fault;
+use serde::Serialize;
 
 use crate::program::{HgOutput, git, hg};
 
@@ -18,11 +19,20 @@ pub struct Source {
     /// The folder.
     pub top: PathBuf,
     /// The paths below it, a folder before its entries.
-    pub(super) paths: Vec<PathBuf>,
+    pub paths: Vec<PathBuf>,
     /// The revision that is checked out; none where there is no version control, or nothing was committed yet.
-    pub(super) revision: Option<String>,
+    pub(crate) revision: Option<String>,
     /// Whether anything differs from that revision.
-    pub(super) changed: bool,
+    pub(crate) changed: bool,
+}
+
+/// How much a source holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct SourceSize {
+    /// How many files and links.
+    pub files: u64,
+    /// The bytes of the files.
+    pub bytes: u64,
 }
 
 /// The version control system that a folder belongs to.
@@ -51,15 +61,29 @@ impl Source {
             Some(files) => with_folders(&top, files),
             None => everything(&top)?,
         };
-        if paths.is_empty() {
-            return Err(Fault::usage(format!("there is nothing to test in `{}`", top.display()))
-                .hint("Run it in the folder of the source, or name that with `--source DIR`."));
-        }
         Ok(Self { top, paths, revision, changed })
     }
 
-    /// What is tested, in words.
-    pub(super) fn words(&self) -> String {
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// How much would be sent. What cannot be looked at counts nothing: sending it says why.
+    pub fn size(&self) -> SourceSize {
+        let mut size = SourceSize::default();
+        for path in &self.paths {
+            let Ok(found) = std::fs::symlink_metadata(self.top.join(path)) else { continue };
+            if !found.is_dir() {
+                size.files += 1;
+                size.bytes += if found.is_file() { found.len() } else { 0 };
+            }
+        }
+        size
+    }
+
+    /// What it is, in words.
+    pub fn words(&self) -> String {
         match (&self.revision, self.changed) {
             (Some(revision), true) => format!("revision {revision} of {} with uncommitted changes", self.top.display()),
             (Some(revision), false) => format!("revision {revision} of {}", self.top.display()),
@@ -220,7 +244,8 @@ mod tests {
         assert_eq!(shown(&source), ["a", "empty", "link", "sub", "sub/.hidden", "sub/b"]);
         assert_eq!((source.revision.as_ref(), source.changed), (None, false));
         assert!(source.words().starts_with("the folder /"));
-        let nothing = Source::find(tempfile::tempdir().unwrap().path()).await.unwrap_err();
-        assert!(nothing.message.starts_with("there is nothing to test in"), "{nothing:?}");
+        let nothing = Source::find(tempfile::tempdir().unwrap().path()).await.unwrap();
+        assert!(nothing.is_empty() && !source.is_empty());
+        assert_eq!(source.size(), SourceSize { files: 4, bytes: 3 });
     }
 }

@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# The folder in which a run works on a machine: made, taken, entered, and left with nothing at work in it. For the scripts that lie
+# beside it, which say `me=NAME` before they read it.
+#
+#   $work          the folder, the same on every machine: src, results and tmp are in it
+#   $here          the folder of the scripts, which is the run's own
+#   say, die, usage TEXT
+#                  tell on standard error; the last two end with exit code 1 and 64. Where $own is set, it stands for 1 and 75
+#   prepare        makes the folder; that of an earlier run goes, and what it found out is put aside
+#   take           makes sure that the folder is this run's, and keeps others from taking it; exit code 75 where another run has it
+#   enter WORKDIR  goes to a folder below the source, with the environment that a user's command has
+#   run_apart COMMAND [ARG...]
+#                  runs a function or a program as a process group of its own until its end, and ends all of it; gives its exit code
+
+readonly work=/var/tmp/automation-work
+readonly marker=$work/.made-by-automation
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# shellcheck disable=SC2154 # the script that reads this sets it
+say() { printf '%s\n' "$me: $*" >&2; }
+die() { say "$*"; exit "${own:-1}"; }
+usage() { say "$*"; exit 64; }
+
+# Keeps the reports of an earlier run that was left to itself: a driver that comes late still asks for them.
+put_aside() {
+    local folder
+    read -r folder <"$marker" || return 0
+    [[ $folder == /tmp/hg-automation-* && $folder != "$here" && -O $folder ]] || return 0
+    mkdir -p "$folder/taken/results" || die "cannot put aside what the run in $folder found out"
+    cp -a "$work/results/." "$folder/taken/results/" 2>/dev/null ||
+        say "what the run in $folder found out could not be put aside whole"
+}
+
+prepare() {
+    if [[ -L $work || -e $work ]]; then
+        [[ -d $work && ! -L $work && -O $work && -f $marker ]] || die "$work is there and was not made by this tool"
+        # A run holds the machine while it works; this is for one whose hold was killed.
+        flock -n "$marker" true || die "another run still works in $work"
+        put_aside
+        # A file system may have been left without the right to write.
+        chmod -R u+rwX -- "$work" 2>/dev/null || true
+        rm -rf --one-file-system -- "$work" || die "cannot remove the $work of an earlier run"
+    fi
+    mkdir -m 0700 -- "$work" || die "cannot make $work"
+    printf '%s\n' "$here" >"$marker"
+    mkdir -- "$work/src" "$work/results" "$work/tmp"
+}
+
+take() {
+    exec 7<"$marker" && flock -s 7
+    local owner
+    { read -r owner <&7 && [[ $owner == "$here" ]]; } || { say "another run has taken $work"; exit "${own:-75}"; }
+}
+
+enter() {
+    cd -- "$work/src/$1" 2>/dev/null || die "the source has no folder '$1'"
+    export TMPDIR=$work/tmp
+    # They describe the caller's session.
+    unset SSH_CONNECTION SSH_CLIENT SSH_TTY
+}
+
+# shellcheck disable=SC2317 # the traps call it
+stop() {
+    trap '' INT TERM
+    say "stopping"
+    kill -TERM -- "-$running" 2>/dev/null || true
+    local tries
+    for ((tries = 0; tries < 50; tries++)); do
+        kill -0 -- "-$running" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL -- "-$running" 2>/dev/null || true
+    wait "$running" 2>/dev/null || true
+    exit "$1"
+}
+
+run_apart() {
+    # A process group of its own, so that all of it can be stopped; a shell starts a background command with SIGINT ignored.
+    set -m
+    (
+        trap - INT QUIT
+        set +e
+        "$@"
+    ) </dev/null 7<&- &
+    running=$!
+    set +m
+    trap 'stop 130' INT
+    trap 'stop 143' TERM HUP
+    local status=0
+    # The shell would say, in words that name this file, which signal ended it.
+    wait "$running" 2>/dev/null || status=$?
+    # Processes that it forgot to stop would otherwise hold the connection open.
+    kill -KILL -- "-$running" 2>/dev/null || true
+    return "$status"
+}

@@ -1,0 +1,92 @@
+//! The options for variables that travel to a user's command.
+
+use model::fault::Fault;
+
+use crate::compose::variables;
+
+/// The variables of a command.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct VariableArgs {
+    /// A variable for the command, with this value or with the one that it has here; may be given several times. Values are seen by
+    /// whoever sees the processes of the machine
+    #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = Variable::parse)]
+    given: Vec<Variable>,
+}
+
+/// A variable as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Variable {
+    name: String,
+    value: Option<String>,
+}
+
+/// Names that the machine's shell keeps for itself: it refuses to set them.
+const KEPT: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID", "_", "TMPDIR"];
+
+impl Variable {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        if !begins || !name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_') {
+            return Err(format!("`{name}` is not the name of a variable: letters, digits and `_`, no digit first"));
+        }
+        if KEPT.contains(&name) {
+            return Err(format!("`{name}` is set by the machine itself"));
+        }
+        if value.as_ref().is_some_and(|value| value.contains('\0')) {
+            return Err(format!("the value of `{name}` has a NUL byte"));
+        }
+        Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+impl VariableArgs {
+    /// The variables with their values; of one that was given twice the last counts.
+    pub fn resolve(&self) -> Result<Vec<(String, String)>, Fault> {
+        let mut resolved: Vec<(String, String)> = Vec::new();
+        for Variable { name, value } in &self.given {
+            let value = match value {
+                Some(value) => value.clone(),
+                None => variables::value(name.as_ref())
+                    .ok_or_else(|| {
+                        Fault::usage(format!("`--env {name}`: the variable is not set here"))
+                            .hint(format!("Set it, or give its value: `--env {name}=VALUE`."))
+                    })?
+                    .into_string()
+                    .map_err(|_| Fault::usage(format!("`--env {name}`: its value is not UTF-8")))?,
+            };
+            resolved.retain(|(other, _)| other != name);
+            resolved.push((name.clone(), value));
+        }
+        Ok(resolved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_variables_and_values_are_anything() {
+        let parsed = |text: &str| Variable::parse(text).map(|variable| (variable.name, variable.value));
+        assert_eq!(parsed("A=b=c\nd"), Ok(("A".to_owned(), Some("b=c\nd".to_owned()))));
+        assert_eq!(parsed("_x1"), Ok(("_x1".to_owned(), None)));
+        assert_eq!(parsed("A="), Ok(("A".to_owned(), Some(String::new()))));
+        for wrong in ["", "=a", "1A=b", "A B=c", "A-B", "ä=b", "UID=0", "A=\0"] {
+            assert!(parsed(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_value_counts_and_a_variable_without_one_has_to_be_set() {
+        let given =
+            |texts: &[&str]| VariableArgs { given: texts.iter().map(|text| Variable::parse(text).unwrap()).collect() };
+        let resolved = given(&["A=1", "B=2", "A=3"]).resolve().unwrap();
+        assert_eq!(resolved, [("B", "2"), ("A", "3")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let missing = given(&["AUTOMATION_IS_NOT_SET_HERE"]).resolve().unwrap_err();
+        assert!(missing.message.contains("is not set here"), "{missing:?}");
+    }
+}

@@ -1,0 +1,162 @@
+//! A user's command, on a Linux machine, in the files of a folder.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use guest::{self, linux};
+use model::base::quote;
+use model::event::Teller;
+use model::exit::Exit;
+use model::fault::{Fault, FaultKind};
+use model::filesystem::Filesystem;
+use model::machine::{Machine, Platform};
+use model::output::Output;
+use model::preparation::{FilesToSend, Job, Preparation, Tenancy, UserCommand};
+use model::script::ScriptFile;
+use model::task::{Command, StepCommand};
+use model::work::Work;
+use serde::{Deserialize, Serialize};
+
+use crate::source::Source;
+use crate::turn::{PATIENCE, Turn};
+use crate::work_folder;
+
+/// The script that does all that is done on a machine.
+const SCRIPT: &str = "run-command.sh";
+
+const OWN_FILES: [ScriptFile; 4] = [
+    ScriptFile::built_in(SCRIPT, include_str!("../../remote/runners/run-command.sh")),
+    work_folder::SCRIPT,
+    work_folder::CLEANUP,
+    linux::HOLD,
+];
+
+/// The longest a command runs where nothing is said.
+const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
+
+/// A command with the folder that it works on.
+#[derive(Debug, Clone)]
+pub struct FolderCommand {
+    /// The files; none where they are on the machine already.
+    pub source: Option<Source>,
+    /// The program and its arguments; at least the program.
+    pub words: Vec<String>,
+    /// Variables for it.
+    pub env: Vec<(String, String)>,
+    /// The folder in which it runs, below the source; empty for its top.
+    pub workdir: String,
+    /// How long to wait for another run on somebody else's machine.
+    pub patience: Duration,
+}
+
+/// What is kept with a run, so that another process can follow its command. The values of its variables are not.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptSettings {
+    words: Vec<String>,
+    workdir: String,
+}
+
+impl FolderCommand {
+    /// The system of the machines that it runs on.
+    pub const PLATFORM: Platform = Platform::Linux;
+
+    /// The command that [`UserCommand::settings`] describes; it was begun already.
+    pub fn from_settings(settings: &serde_json::Value) -> Result<Self, Fault> {
+        let KeptSettings { words, workdir } = KeptSettings::deserialize(settings)
+            .map_err(|error| Fault::outside("cannot read what was kept of the command").because(error))?;
+        Ok(Self { source: None, words, env: Vec::new(), workdir, patience: PATIENCE })
+    }
+
+    fn call(folder: &str, verb: &str) -> Command {
+        guest::of(Self::PLATFORM).script(&format!("{folder}/{SCRIPT}")).arg(verb)
+    }
+}
+
+#[async_trait]
+impl Preparation for FolderCommand {
+    fn files(&self) -> Vec<ScriptFile> {
+        OWN_FILES.to_vec()
+    }
+
+    fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
+        let work = Work::Preparing { folder: work_folder::WORK.to_owned(), filesystem: Filesystem::Default };
+        let command = Self::call(folder, "prepare");
+        let preparing = Job::Step(Box::new(StepCommand { work, command, limit: work_folder::PREPARE_LIMIT }));
+        let sending = self.source.as_ref().filter(|source| !source.is_empty()).map(|source| {
+            let (from, paths) = (source.top.clone(), source.paths.clone());
+            Job::SendFiles(Box::new(FilesToSend { from, paths, to: work_folder::SOURCE.to_owned() }))
+        });
+        [preparing].into_iter().chain(sending).collect()
+    }
+
+    async fn send(&self, _: &Path, _: &Teller) -> Result<(), Fault> {
+        // The files go over the connection that is there: `Job::SendFiles`.
+        Ok(())
+    }
+
+    fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {
+        let kind = if matches!(done.exit, Exit::Lost(_)) { FaultKind::Infrastructure } else { FaultKind::Outside };
+        let fault = Fault::new(kind, format!("`{}` failed with {}", step.work.words(), done.exit));
+        let said = done.stderr_text();
+        Some(if said.is_empty() { fault } else { fault.because(said) })
+    }
+
+    fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
+        Some(Box::new(Turn { patience: self.patience, ..work_folder::turn() }))
+    }
+}
+
+impl UserCommand for FolderCommand {
+    fn settings(&self) -> serde_json::Value {
+        let settings = KeptSettings { words: self.words.clone(), workdir: self.workdir.clone() };
+        // Texts and lists of them can always be written as JSON.
+        serde_json::to_value(settings).unwrap_or_default()
+    }
+
+    fn root(&self) -> &str {
+        work_folder::SOURCE
+    }
+
+    fn run(&self, folder: &str) -> StepCommand {
+        let variables = self.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let command = Self::call(folder, "run")
+            .args([&self.workdir, &self.env.len().to_string()])
+            .args(variables)
+            .args(self.words.iter().cloned());
+        StepCommand { work: Work::RunningCommand { line: self.line() }, command, limit: RUN_LIMIT }
+    }
+
+    fn line(&self) -> String {
+        // Of words with a NUL byte no command can be made, and they are shown as they are.
+        quote::join(&self.words).unwrap_or_else(|_| self.words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(words: &[&str], env: &[(&str, &str)]) -> FolderCommand {
+        FolderCommand {
+            source: None,
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            workdir: "sub".to_owned(),
+            patience: PATIENCE,
+        }
+    }
+
+    #[test]
+    fn words_travel_as_they_are_and_values_are_not_kept() {
+        let command = command(&["make", "a b", "$x", "--"], &[("TOKEN", "one\ntwo"), ("EMPTY", "")]);
+        let step = command.run("/f");
+        assert_eq!(step.command.args[1..], ["run", "sub", "2", "TOKEN=one\ntwo", "EMPTY=", "make", "a b", "$x", "--"]);
+        assert!(step.command.env.is_empty());
+        let kept = command.settings();
+        assert!(!kept.to_string().contains("TOKEN"), "{kept}");
+        let again = FolderCommand::from_settings(&kept).unwrap();
+        assert_eq!((again.line(), again.workdir.as_str()), (command.line(), "sub"));
+        assert!(FolderCommand::from_settings(&serde_json::Value::Null).is_err());
+    }
+}

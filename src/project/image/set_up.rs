@@ -1,0 +1,94 @@
+//! What a user wants done once to an image, beyond its definition: a layer of its own, kept and found again like every other.
+
+use std::path::Path;
+use std::time::Duration;
+
+use model::base::text;
+use model::fault::Fault;
+use model::image::{Fingerprint, LayerPlan, LayerRecipe};
+use model::script::ScriptFile;
+
+use crate::image::fingerprint;
+
+/// The script that runs it.
+const SCRIPT: &str = include_str!("../../../remote/runners/set-up-image.sh");
+
+/// The name of the file with it, beside the script.
+const FILE: &str = "set-up";
+
+/// The layer's name, and the end of the image's.
+pub(crate) const NAME: &str = "setup";
+
+/// How long it may take: as long as the longest step of an image of ours.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// The longest script.
+const SCRIPT_CAP: u64 = 1 << 20;
+
+/// The lines that root runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetUp {
+    /// The line, or the file's name.
+    what: String,
+    text: String,
+}
+
+impl SetUp {
+    /// Reads what a user gave: the name of a file with a script, or else a line for the shell.
+    pub fn read(given: &str) -> Result<Self, Fault> {
+        let path = Path::new(given);
+        let text = match path.metadata() {
+            Ok(found) if found.is_file() => {
+                let failed = |why: String| Fault::usage(format!("cannot read the script `{given}`")).because(why);
+                if found.len() > SCRIPT_CAP {
+                    return Err(failed(format!("it has more than {}", text::bytes(SCRIPT_CAP))));
+                }
+                text::unix(&std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?)
+            }
+            _ => format!("{given}\n"),
+        };
+        if text.trim().is_empty() {
+            return Err(
+                Fault::usage("`--setup` has nothing to do").hint("Give a line for the shell, or a file with a script.")
+            );
+        }
+        Ok(Self { what: given.to_owned(), text })
+    }
+
+    /// The layer upon another.
+    pub(crate) fn layer(&self, below: &Fingerprint) -> LayerPlan {
+        let files = vec![ScriptFile { name: FILE.into(), text: self.text.clone().into() }];
+        LayerPlan {
+            name: NAME.to_owned(),
+            description: format!("Setting up: {}", text::cut(&self.what, 60)),
+            fingerprint: fingerprint::script(below, SCRIPT, &files, &[]),
+            recipe: LayerRecipe::Script { text: SCRIPT.to_owned(), files, env: Vec::new(), limit: LIMIT },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_and_anything_else_is_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        std::fs::write(&file, "#!/bin/sh\r\ntrue\r\n").unwrap();
+        let read = |given: &str| SetUp::read(given);
+        assert_eq!(read(file.to_str().unwrap()).unwrap().text, "#!/bin/sh\ntrue\n");
+        assert_eq!(read("apt-get install -y jq").unwrap().text, "apt-get install -y jq\n");
+        assert!(read(" ").is_err());
+        std::fs::write(&file, b"\xff").unwrap();
+        assert!(read(file.to_str().unwrap()).unwrap_err().message.starts_with("cannot read the script"));
+    }
+
+    #[test]
+    fn what_is_done_shapes_the_layer() {
+        let below = Fingerprint("0".repeat(64));
+        let layer = |line: &str| SetUp::read(line).unwrap().layer(&below);
+        assert_eq!(layer("true").fingerprint, layer("true").fingerprint);
+        assert_ne!(layer("true").fingerprint, layer("false").fingerprint);
+    }
+}

@@ -16,12 +16,12 @@ use crate::ui;
 /// results home and proves that nothing was left behind. Machines are made on this computer, where no account and no
 /// daemon are needed, or by the provider that is named.
 #[derive(Debug, Parser)]
-#[command(name = "automation", version, propagate_version = false, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "automation", version, propagate_version = false, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -224,13 +224,19 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
         }
     };
     ui::dress(compose::look(&cli.globals));
+    let Some(command) = cli.command else {
+        return final_code(command::welcome::run(&cli.globals).unwrap_or_else(|fault| {
+            ui::complain(&error::render(&fault));
+            fault.kind.exit_code()
+        }));
+    };
     let words: Vec<String> = arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let code_of_fault = match cli.command {
+    let code_of_fault = match command {
         Command::Run(_) => command_end::code_of_fault,
         _ => |fault: &Fault| fault.kind.exit_code(),
     };
     // A command that makes nothing made no run either.
-    let again = cli.command.needs_room().then(|| words.clone());
+    let again = command.needs_room().then(|| words.clone());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -238,7 +244,7 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
             return error::exit::OUTSIDE;
         }
     };
-    let result = runtime.block_on(dispatch(&cli.globals, cli.command, words));
+    let result = runtime.block_on(dispatch(&cli.globals, command, words));
     if let Some(words) = again {
         command::runs::gc::collect_by_settings(&cli.globals, words);
     }

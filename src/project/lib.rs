@@ -1,8 +1,10 @@
 //! Everything particular to one code base. It knows no provider and no protocol: it says what to run, and flows run it.
 
 pub mod command;
+mod credentials;
 pub mod declared;
 mod facts;
+pub mod file;
 pub mod image;
 pub mod mercurial;
 pub mod mutes;

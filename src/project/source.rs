@@ -5,9 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use model::fault::Fault;
 use serde::Serialize;
 
+use crate::credentials;
 use crate::program::{HgOutput, git, hg};
 
 /// How long the version control system may take to answer.
@@ -24,6 +26,8 @@ pub struct Source {
     pub(crate) revision: Option<String>,
     /// Whether anything differs from that revision.
     pub(crate) changed: bool,
+    /// Those of the files that no version control system knows, and that therefore nobody else has seen.
+    unknown: BTreeSet<PathBuf>,
 }
 
 /// How much a source holds.
@@ -33,6 +37,16 @@ pub struct SourceSize {
     pub files: u64,
     /// The bytes of the files.
     pub bytes: u64,
+}
+
+/// What matches any of these patterns; `*` stays within a name.
+fn globs(patterns: &[String]) -> Result<GlobSet, Fault> {
+    let mut globs = GlobSetBuilder::new();
+    for pattern in patterns {
+        let refused = |error| Fault::usage(format!("`{pattern}` is not a pattern for files")).because(error);
+        globs.add(GlobBuilder::new(pattern).literal_separator(true).build().map_err(refused)?);
+    }
+    globs.build().map_err(|error| Fault::usage("there are too many patterns for files").because(error))
 }
 
 /// The version control system that a folder belongs to.
@@ -46,22 +60,30 @@ impl Source {
     /// Looks at a folder: its files are what its version control system does not ignore, and all of them where there is none, or one that
     /// knows nothing of the folder.
     pub async fn find(folder: &Path) -> Result<Self, Fault> {
+        Self::find_with(folder, &[]).await
+    }
+
+    /// The same with those of the ignored files that match one of the patterns `ignored`, by their paths below the folder.
+    pub async fn find_with(folder: &Path, ignored: &[String]) -> Result<Self, Fault> {
+        let ignored = globs(ignored)?;
         let top = folder
             .canonicalize()
             .map_err(|error| Fault::outside(format!("cannot open `{}`", folder.display())).because(error))?;
-        let (files, revision, changed) = match control(&top) {
-            Control::Git => of_git(&top).await?,
-            Control::Hg => of_hg(&top).await?,
-            Control::None => (None, None, false),
+        let known = match control(&top) {
+            Control::Git => of_git(&top, !ignored.is_empty()).await?,
+            Control::Hg => of_hg(&top, !ignored.is_empty()).await?,
+            Control::None => Known::default(),
         };
+        let Known { tracked, mut unknown, ignored: left, revision, changed } = known;
         // A folder that the repository around it ignores is none of it.
-        let files = files.filter(|files| !files.is_empty());
-        let (revision, changed) = if files.is_some() { (revision, changed) } else { (None, false) };
-        let paths = match files {
-            Some(files) => with_folders(&top, files),
-            None => everything(&top)?,
-        };
-        Ok(Self { top, paths, revision, changed })
+        if tracked.is_empty() && unknown.is_empty() {
+            let paths = everything(&top)?;
+            let unknown = paths.iter().cloned().collect();
+            return Ok(Self { top, paths, revision: None, changed: false, unknown });
+        }
+        unknown.extend(left.into_iter().filter(|path| ignored.is_match(path)));
+        let paths = with_folders(&top, tracked.into_iter().chain(unknown.iter().cloned()));
+        Ok(Self { top, paths, revision, changed, unknown: unknown.into_iter().collect() })
     }
 
     /// Whether nothing is in it.
@@ -80,6 +102,13 @@ impl Source {
             }
         }
         size
+    }
+
+    /// Those of its files that look like credentials and that no version control system knows: what it knows, others have as well. Their names decide; of a key's file,
+    /// whether it holds a private one.
+    pub fn credentials(&self) -> Vec<&Path> {
+        let paths = self.paths.iter().filter(|path| self.unknown.contains(*path));
+        paths.map(PathBuf::as_path).filter(|path| credentials::is_one(&self.top, path)).collect()
     }
 
     /// What it is, in words.
@@ -105,30 +134,53 @@ fn control(top: &Path) -> Control {
     Control::None
 }
 
-type Known = (Option<Vec<PathBuf>>, Option<String>, bool);
+/// What a version control system says of a folder.
+#[derive(Default)]
+struct Known {
+    /// The files that it knows.
+    tracked: Vec<PathBuf>,
+    /// Those that it neither knows nor ignores.
+    unknown: Vec<PathBuf>,
+    /// Those that it ignores, where they were asked for.
+    ignored: Vec<PathBuf>,
+    revision: Option<String>,
+    changed: bool,
+}
 
-async fn of_git(top: &Path) -> Result<Known, Fault> {
-    let listed = git(top, &["ls-files", "--cached", "--others", "--exclude-standard", "-z"], QUESTION).await?;
-    let files = names(listed, top, "git")?;
+async fn of_git(top: &Path, asks_for_ignored: bool) -> Result<Known, Fault> {
+    let list = async |flags: &[&str]| {
+        let listed = git(top, &[&["ls-files", "-z"], flags].concat(), QUESTION).await?;
+        names(listed, top, "git")
+    };
+    let tracked = list(&["--cached"]).await?;
+    let unknown = list(&["--others", "--exclude-standard"]).await?;
+    let ignored = match asks_for_ignored {
+        true => list(&["--others", "--ignored", "--exclude-standard"]).await?,
+        false => Vec::new(),
+    };
     let head = git(top, &["rev-parse", "--verify", "--quiet", "HEAD"], QUESTION).await?;
     let revision = Some(String::from_utf8_lossy(&head.stdout).trim().to_owned());
     let status = git(top, &["status", "--porcelain", "--", "."], QUESTION).await?;
     let revision = revision.filter(|revision| head.code == Some(0) && !revision.is_empty());
-    Ok((Some(files), revision, !status.stdout.is_empty()))
+    Ok(Known { tracked, unknown, ignored, revision, changed: !status.stdout.is_empty() })
 }
 
-async fn of_hg(top: &Path) -> Result<Known, Fault> {
-    // All but what is ignored or gone. A pattern makes the paths relative to the folder.
-    let relative = "ui.relative-paths=yes";
-    let flags = ["-macun0", "--config", relative, "--config", "commands.status.relative=yes", "."];
-    let listed = hg(top, &[&["status"][..], &flags].concat(), QUESTION).await?;
-    let files = names(listed, top, "hg")?;
+async fn of_hg(top: &Path, asks_for_ignored: bool) -> Result<Known, Fault> {
+    // A pattern makes the paths relative to the folder.
+    let relative = ["--config", "ui.relative-paths=yes", "--config", "commands.status.relative=yes", "."];
+    let list = async |states: &str| {
+        let listed = hg(top, &[&["status", states][..], &relative].concat(), QUESTION).await?;
+        names(listed, top, "hg")
+    };
+    let tracked = list("-macn0").await?;
+    let unknown = list("-un0").await?;
+    let ignored = if asks_for_ignored { list("-in0").await? } else { Vec::new() };
     let log = hg(top, &["log", "--rev=.", "--template={node}"], QUESTION).await?;
     let revision = Some(String::from_utf8_lossy(&log.stdout).trim().to_owned());
     let status = hg(top, &["status", "-mardu", "."], QUESTION).await?;
     // The null revision has nothing in it.
     let revision = revision.filter(|node| log.code == Some(0) && node.bytes().any(|byte| byte != b'0'));
-    Ok((Some(files), revision, !status.stdout.is_empty()))
+    Ok(Known { tracked, unknown, ignored, revision, changed: !status.stdout.is_empty() })
 }
 
 /// The paths that a program printed, each with a NUL behind it.
@@ -144,7 +196,7 @@ fn names(said: HgOutput, top: &Path, program: &str) -> Result<Vec<PathBuf>, Faul
 
 /// The files that are there, with the folders that they lie in. A repository within the repository is a folder whose files are its own:
 /// all of them are taken.
-fn with_folders(top: &Path, files: Vec<PathBuf>) -> Vec<PathBuf> {
+fn with_folders(top: &Path, files: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     let mut paths = BTreeSet::new();
     for file in files {
         let Ok(found) = std::fs::symlink_metadata(top.join(&file)) else { continue };
@@ -166,7 +218,7 @@ fn everything(top: &Path) -> Result<Vec<PathBuf>, Fault> {
         let here = top.join(&folder);
         for entry in std::fs::read_dir(&here).map_err(|error| failed(&here, error))? {
             let entry = entry.map_err(|error| failed(&here, error))?;
-            if [".git", ".hg"].iter().any(|own| entry.file_name() == *own) {
+            if [".git", ".hg", ".jj"].iter().any(|own| entry.file_name() == *own) {
                 continue;
             }
             let path = folder.join(entry.file_name());
@@ -232,6 +284,24 @@ mod tests {
             std::fs::write(top.join("ignored.log/e"), "x").unwrap();
             let ignored = Source::find(&top.join("ignored.log")).await.unwrap();
             assert_eq!((shown(&ignored), ignored.revision.as_ref()), (vec!["e"], None), "{program}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ignored_files_come_where_they_are_named_and_what_nobody_knows_may_be_a_credential() {
+        for program in ["git", "hg"] {
+            let place = place(&["a", ".env", "known.env/.env", "new/id_rsa", "out/a.log", "out/b.log"]);
+            let top = place.path();
+            let (file, rule) = if program == "git" { (".gitignore", "*.log\n") } else { (".hgignore", "\\.log$\n") };
+            std::fs::write(top.join(file), rule).unwrap();
+            run(top, &[program, "init"]);
+            run(top, &[program, "add", "a", "known.env/.env"]);
+            let source = Source::find_with(top, &["out/a.*".to_owned()]).await.unwrap();
+            assert!(Source::find_with(top, &["[".to_owned()]).await.is_err());
+            let shown = shown(&source);
+            assert!(shown.contains(&"out/a.log") && !shown.contains(&"out/b.log"), "{shown:?}");
+            let found: Vec<&str> = source.credentials().into_iter().map(|path| path.to_str().unwrap()).collect();
+            assert_eq!(found, [".env", "new/id_rsa"], "{program}");
         }
     }
 

@@ -92,7 +92,9 @@ fn what_fails_here_is_never_taken_for_the_commands_end() {
     let project = Project::with(&[("a", "")]);
     let refused: &[(&[&str], &str)] = &[
         (&["--no-such-option", "--", "true"], "unexpected argument"),
-        (&[], "required"),
+        (&[], "there is no command to run"),
+        (&["check"], "there is no `automation.toml` here"),
+        (&["--include-ignored", "[", "--", "true"], "is not a pattern for files"),
         (&["--workdir", "../up", "--", "true"], "not a path below the source"),
         (&["--source", "a", "--", "true"], "is not a folder"),
         (&["--distro", "debian1", "--", "true"], "debian1"),
@@ -262,7 +264,7 @@ fn files_come_home_and_a_failed_command_keeps_its_machine_where_that_was_asked()
     let machines = project.place.json(&["machine", "list", "--json"]);
     let id = machines[0]["id"].as_str().unwrap();
     assert!(done.stderr.contains(&format!("machine ssh {id}")), "{}", done.stderr);
-    let there = project.place.exec(id, &["cat", "/var/tmp/automation-work/src/out/g"]).expect(0).text();
+    let there = project.place.exec("latest", &["cat", "/var/tmp/automation-work/src/out/g"]).expect(0).text();
     assert_eq!(there, "y\n");
     project.place.run(&["machine", "down", id]).expect(0);
     project.run(&["--keep-failed", "10m", "--", "true"]).expect(0).tells(&["seen gone"]);
@@ -294,6 +296,69 @@ fn a_setup_is_a_layer_that_is_made_once() {
     project.write("setup.sh", "echo other >/etc/made\n");
     assert_eq!(project.run(&words).expect(0).text(), "other\n");
     project.place.assert_clean();
+}
+
+#[test]
+fn what_looks_like_a_credential_stays_here_unless_it_is_named() {
+    let project = Project::with(&[(".env", "TOKEN=x"), ("a/id_rsa", "x"), ("b", "x")]);
+    let refused = project.run(&["--", "true"]).expect(125);
+    refused.tells(&["files that look like credentials would be sent: .env, a/id_rsa", "--allow-file"]);
+    let allowed = project.run(&["--allow-file", ".env", "--allow-file", "./a/id_rsa", "--", "cat", ".env"]).expect(0);
+    assert_eq!(allowed.text(), "TOKEN=x");
+    // What the version control system knows, others have as well.
+    run_here(&project.folder, &["git", "init"]);
+    run_here(&project.folder, &["git", "add", "-f", "."]);
+    project.run(&["--", "test", "-e", "a/id_rsa"]).expect(0);
+    fs::write(project.folder.join(".gitignore"), "*.o\nout\n").unwrap();
+    for name in ["x.o", "out/y", "out/z"] {
+        project.write(name, "");
+    }
+    let sent = project.run(&["--include-ignored", "out/y", "--shell", "ls -A; ls out"]).expect(0).text();
+    assert_eq!(sent, ".env\n.gitignore\na\nb\nout\ny\n");
+}
+
+#[test]
+fn a_projects_own_file_names_commands_and_their_machines() {
+    let project = Project::with(&[("sub/a", "here\n"), ("setup.sh", "echo ready >/etc/ready\n")]);
+    project.place.own_images();
+    project.write(
+        "automation.toml",
+        "image = 'linux-dev'\nenv = { A = '1', B = '2' }\n\n[command.show]\ndescription = 'Shows'\n\
+         run = 'echo $A$B $# $1; cat a; exit 3'\nenv = { B = '3' }\nworkdir = 'sub'\n\n\
+         [command.ready]\nrun = ['cat', '/etc/ready']\nsetup = 'setup.sh'\nartifacts = ['sub/*']\n",
+    );
+    run_here(&project.folder, &["git", "init"]);
+    let within = |words: &[&str], folder: &str| {
+        let mut command = project.place.command(&[&["run"], words].concat());
+        command.current_dir(project.folder.join(folder));
+        Running::start(command).end()
+    };
+    // From anywhere in the project, with all of its files.
+    for folder in ["", "sub"] {
+        let done = within(&["show", "--", "x y", "z"], folder).expect(3);
+        assert_eq!(done.text(), "13 2 x y\nhere\n", "{folder}");
+    }
+    assert_eq!(within(&["--env", "B=9", "--workdir", "", "show"], "").expect(3).text(), "19 0\n");
+    assert_eq!(within(&["ready"], "sub").expect(0).tells(&["Setting up: setup.sh", "Artifacts:"]).text(), "ready\n");
+    // A command that has no name there runs in the folder, with what holds for all.
+    assert_eq!(within(&["--shell", "echo $A; ls"], "sub").expect(0).text(), "1\na\n");
+    within(&["shwo"], "").expect(125).tells(&["has no command `shwo`", "Did you mean `show`?"]);
+    within(&[], "").expect(125).tells(&["run show` (Shows)"]);
+    project.write("automation.toml", "imago = 'x'\n");
+    within(&["--", "true"], "").expect(125).tells(&["unknown field `imago`", "line 1, column 1"]);
+    project.place.assert_clean();
+}
+
+#[test]
+fn without_a_word_it_says_what_it_is_and_makes_nothing() {
+    let place = Place::new();
+    let first = place.run::<&str>(&[]).expect(0);
+    assert!(first.text().contains("automation run -- make check") && first.text().ends_with("computer yet.\n"));
+    assert!(!place.state.exists());
+    let project = Project::new();
+    project.run(&["--", "true"]).expect(0);
+    let later = project.place.run::<&str>(&[]).expect(0).text();
+    assert!(later.contains("0 machines (") && later.contains("1 run ("), "{later}");
 }
 
 #[test]

@@ -67,9 +67,12 @@ impl Command {
     }
 }
 
-/// The stored machine that `text` names.
+/// The stored machine that `text` names: an id, its beginning, or `latest`, the one that was made last.
 fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
     let machines = context.journal.machines()?;
+    if let Some(latest) = machines.iter().max_by_key(|machine| machine.created_at).filter(|_| text == "latest") {
+        return Ok(latest.clone());
+    }
     if let Some(exact) = machines.iter().find(|machine| machine.id.as_str() == text) {
         return Ok(exact.clone());
     }

@@ -8,6 +8,7 @@ use model::base::text;
 use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::{Caps, Hardware, Network, ProviderKind};
+use project::declared::NetworkWord;
 use project::image::{Definition, GivenValue, ImageChoice};
 
 use crate::command::ec2::args::{CloudArgs, SpotArg};
@@ -62,6 +63,15 @@ pub enum NetworkArg {
     Loopback,
     /// That of this computer
     Host,
+}
+
+impl From<NetworkWord> for NetworkArg {
+    fn from(word: NetworkWord) -> Self {
+        match word {
+            NetworkWord::Loopback => Self::Loopback,
+            NetworkWord::Host => Self::Host,
+        }
+    }
 }
 
 /// The least memory with which a machine starts and a user can log in.

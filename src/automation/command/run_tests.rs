@@ -6,11 +6,11 @@ use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::ProviderKind;
 use model::matrix::Point;
-use project::declared::{self, DeclaredTests, NetworkWord, Surroundings};
+use project::declared::{self, DeclaredTests, Surroundings};
 use project::source::Source;
 
 use crate::command::error::exit;
-use crate::command::machine_args::{MachineArgs, NetworkArg};
+use crate::command::machine_args::MachineArgs;
 use crate::command::matrix_args::in_cell;
 use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
 use crate::command::test_run::run_tests;
@@ -75,10 +75,7 @@ async fn run_declared(context: Context, mut args: Args, config: &Path) -> Result
     let (mut declaration, around) = declared::load(config)?;
     declaration.add_flags(&args.flags)?;
     if let Some(network) = around.network {
-        args.machine.hardware.or_network(match network {
-            NetworkWord::Loopback => NetworkArg::Loopback,
-            NetworkWord::Host => NetworkArg::Host,
-        });
+        args.machine.hardware.or_network(network.into());
     }
     args.testing.artifacts.add(around.artifacts.clone());
     args.testing.timeout = args.testing.timeout.or(declaration.limit);

@@ -1,5 +1,7 @@
 //! The options for variables that travel to a user's command.
 
+use std::collections::BTreeMap;
+
 use model::fault::Fault;
 
 use crate::compose::variables;
@@ -44,9 +46,18 @@ impl Variable {
 }
 
 impl VariableArgs {
-    /// The variables with their values; of one that was given twice the last counts.
-    pub fn resolve(&self) -> Result<Vec<(String, String)>, Fault> {
-        let mut resolved: Vec<(String, String)> = Vec::new();
+    /// The variables with their values, upon those that a file declares; of one that was given twice the last counts.
+    pub fn resolve(&self, declared: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Fault> {
+        let mut resolved = Vec::new();
+        for (name, value) in declared {
+            let given = Variable::parse(&format!("{name}={value}"));
+            resolved.extend(
+                given
+                    .map_err(|why| Fault::usage(why).hint("It stands in `automation.toml`."))?
+                    .value
+                    .map(|value| (name, value)),
+            );
+        }
         for Variable { name, value } in &self.given {
             let value = match value {
                 Some(value) => value.clone(),
@@ -84,9 +95,14 @@ mod tests {
     fn the_last_value_counts_and_a_variable_without_one_has_to_be_set() {
         let given =
             |texts: &[&str]| VariableArgs { given: texts.iter().map(|text| Variable::parse(text).unwrap()).collect() };
-        let resolved = given(&["A=1", "B=2", "A=3"]).resolve().unwrap();
-        assert_eq!(resolved, [("B", "2"), ("A", "3")].map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let missing = given(&["AUTOMATION_IS_NOT_SET_HERE"]).resolve().unwrap_err();
+        let resolved = given(&["A=1", "B=2", "A=3"])
+            .resolve(BTreeMap::from([("B", "0"), ("C", "4")].map(|(name, value)| (name.to_owned(), value.to_owned()))))
+            .unwrap();
+        assert_eq!(
+            resolved,
+            [("C", "4"), ("B", "2"), ("A", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        let missing = given(&["AUTOMATION_IS_NOT_SET_HERE"]).resolve(BTreeMap::new()).unwrap_err();
         assert!(missing.message.contains("is not set here"), "{missing:?}");
     }
 }

@@ -34,9 +34,9 @@ pub struct SetUp {
 }
 
 impl SetUp {
-    /// Reads what a user gave: the name of a file with a script, or else a line for the shell.
-    pub fn read(given: &str) -> Result<Self, Fault> {
-        let path = Path::new(given);
+    /// Reads what a user gave: the name of a file with a script, below `folder` where it is not absolute, or else a line for the shell.
+    pub fn read(given: &str, folder: &Path) -> Result<Self, Fault> {
+        let path = &folder.join(given);
         let text = match path.metadata() {
             Ok(found) if found.is_file() => {
                 let failed = |why: String| Fault::usage(format!("cannot read the script `{given}`")).because(why);
@@ -76,7 +76,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a");
         std::fs::write(&file, "#!/bin/sh\r\ntrue\r\n").unwrap();
-        let read = |given: &str| SetUp::read(given);
+        let read = |given: &str| SetUp::read(given, Path::new(""));
         assert_eq!(read(file.to_str().unwrap()).unwrap().text, "#!/bin/sh\ntrue\n");
         assert_eq!(read("apt-get install -y jq").unwrap().text, "apt-get install -y jq\n");
         assert!(read(" ").is_err());
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn what_is_done_shapes_the_layer() {
         let below = Fingerprint("0".repeat(64));
-        let layer = |line: &str| SetUp::read(line).unwrap().layer(&below);
+        let layer = |line: &str| SetUp::read(line, Path::new("/")).unwrap().layer(&below);
         assert_eq!(layer("true").fingerprint, layer("true").fingerprint);
         assert_ne!(layer("true").fingerprint, layer("false").fingerprint);
     }

@@ -10,7 +10,7 @@ use crate::compose::Context;
 /// End machines and remove all that belongs to them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The machines' ids
+    /// The machines' ids, their beginnings, or `latest`
     #[arg(required = true, value_name = "ID")]
     machines: Vec<String>,
     /// Only say what would be removed

@@ -18,7 +18,7 @@ use crate::ui;
 /// Log in, or run one command with a terminal.
 #[derive(Debug, clap::Args)]
 pub struct SshArgs {
-    /// The machine's id
+    /// The machine's id, its beginning, or `latest`
     machine: String,
     /// A command to run instead of the login shell, given to the machine's shell as it is
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]

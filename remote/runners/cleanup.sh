@@ -13,8 +13,11 @@ readonly work=/var/tmp/automation-work
 readonly marker=$work/.made-by-automation
 die() { printf '%s\n' "cleanup: $*" >&2; exit 1; }
 
-[[ -d $work && ! -L $work && -O $work && -f $marker ]] || exit 0
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Secrets of a command that never came to take them.
+secrets=/dev/shm/${here##*/}
+if [[ -d $secrets && ! -L $secrets && -O $secrets ]]; then rm -rf -- "$secrets" || die "cannot remove $secrets"; fi
+[[ -d $work && ! -L $work && -O $work && -f $marker ]] || exit 0
 owner=
 { read -r owner <"$marker"; } 2>/dev/null || true
 [[ $owner == "$here" ]] || exit 0

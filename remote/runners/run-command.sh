@@ -2,12 +2,14 @@
 # Runs a user's command on a machine, in a work folder of its own.
 #
 #   run-command.sh prepare                                        makes the work folder, with src, results and tmp in it
-#   run-command.sh run WORKDIR COUNT [NAME=VALUE...] PROGRAM [ARG...]
+#   run-command.sh run WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
 #
 # WORKDIR   the folder in which it runs, below the source; empty for its top
+# SECRETS   a file with NAME=VALUE, a NUL behind each, in a folder of its own; both are gone before the program begins. Such variables are set as well, and `***`
+#           stands for their values in what the program prints. `-` where there are none
 # COUNT     how many variables follow; they are set for the program and not for this script
 #
-# The program is started as it is named: no shell splits or expands its words. It reads nothing on standard input. TMPDIR is a folder that is removed with
+# The program is started as it is named: no shell splits or expands its words. It reads this script's standard input. TMPDIR is a folder that is removed with
 # the work folder. Processes that it leaves behind are ended with it.
 #
 # Exit codes of `run`: that of the program, 128 and its number for a signal; 126 it cannot be executed, 127 there is no such program;
@@ -21,8 +23,9 @@ readonly me=run-command
 
 # shellcheck disable=SC2317 # it is called by its name
 start() {
-    local count=$1
+    local count=$1 each
     shift
+    for each in "${secrets[@]}"; do export "${each?}" || exit 125; done
     while ((count-- > 0)); do
         # A name that the shell keeps for itself cannot be given.
         export "${1?}" || exit 125
@@ -38,16 +41,49 @@ start() {
     exec -- "$@"
 }
 
+# Sets `secrets`, and has everything that is printed from here on masked.
+read_secrets() {
+    mapfile -d '' -t secrets <"$1" || die "cannot read the secrets"
+    rm -rf -- "${1%/*}" || die "cannot remove the secrets"
+    ((${#secrets[@]})) || return 0
+    local mask=$here/mask_secrets.py
+    exec 8> >(exec python3 -I "$mask" 3< <(printf '%s\0' "${secrets[@]#*=}") 7<&-)
+    masks=($!)
+    exec 9> >(exec python3 -I "$mask" 3< <(printf '%s\0' "${secrets[@]#*=}") >&2 7<&- 8>&-)
+    masks+=($!)
+    trap end_masks EXIT
+    exec >&8 2>&9 8>&- 9>&-
+}
+
+# Waits until all was printed. Who still holds the output after its program has ended is not waited for.
+# shellcheck disable=SC2317 # the trap calls it
+end_masks() {
+    exec >/dev/null 2>&1
+    local tries
+    for ((tries = 0; tries < 20; tries++)); do
+        kill -0 "${masks[@]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -TERM "${masks[@]}" 2>/dev/null || true
+    for ((tries = 0; tries < 20; tries++)); do
+        kill -0 "${masks[@]}" 2>/dev/null || break
+        sleep 0.1
+    done
+}
+
 (($# >= 1)) || usage "expected a verb"
+secrets=()
 case $1 in
     prepare) prepare ;;
     run)
-        [[ $# -ge 4 && $3 =~ ^[0-9]+$ && $(($# - 3)) -gt $3 ]] || usage "expected a folder, a number, variables and a program"
+        [[ $# -ge 5 && $4 =~ ^[0-9]+$ && $(($# - 4)) -gt $4 ]] ||
+            usage "expected a folder, a file, a number, variables and a program"
         # All that fails from here on must not be taken for the program's own end.
         own=125
         take
         enter "$2"
-        run_apart start "${@:3}"
+        [[ $3 == - ]] || read_secrets "$3"
+        run_apart start "${@:4}"
         ;;
     *) usage "unknown verb '$1'" ;;
 esac

@@ -112,4 +112,4 @@ export AUTOMATION_REPORT=$results/report
 if [[ $report == file:* ]]; then rm -rf -- "${report#file:}"; fi
 read_names "$manner"
 
-run_apart report_to "$report"
+run_apart report_to "$report" </dev/null

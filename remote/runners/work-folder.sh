@@ -10,7 +10,8 @@
 #   take           makes sure that the folder is this run's, and keeps others from taking it; exit code 75 where another run has it
 #   enter WORKDIR  goes to a folder below the source, with the environment that a user's command has
 #   run_apart COMMAND [ARG...]
-#                  runs a function or a program as a process group of its own until its end, and ends all of it; gives its exit code
+#                  runs a function or a program, with the caller's input, as a process group of its own until its end, and ends all of it; gives
+#                  its exit code
 
 readonly work=/var/tmp/automation-work
 readonly marker=$work/.made-by-automation
@@ -81,7 +82,7 @@ run_apart() {
         trap - INT QUIT
         set +e
         "$@"
-    ) </dev/null 7<&- &
+    ) 7<&- &
     running=$!
     set +m
     trap 'stop 130' INT

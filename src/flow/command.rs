@@ -12,7 +12,8 @@ use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::Machine;
-use model::preparation::UserCommand;
+use model::connection::Connection;
+use model::preparation::{SecretFile, UserCommand};
 use model::provider::MachineRequest;
 use model::run::RunFolder;
 use model::task::{Offsets, TaskOutput};
@@ -27,6 +28,7 @@ use crate::run::Run;
 use crate::site::Site;
 use crate::task::begun::{BegunTask, OnceBegun};
 use crate::task::durable::Durable;
+use crate::task::files::make_folder;
 use crate::transfer::artifacts::{self, Fetch};
 
 /// A command to run on a machine of its own.
@@ -201,6 +203,9 @@ impl CommandOnMachine<'_> {
             keep_failed: job.keep_failed,
         });
         task.keep(self.records.folder)?;
+        if let Some(secrets) = job.command.secrets(durable.folder()) {
+            until_stopped(run, send_secrets(durable, &secrets)).await?;
+        }
         let launching = async { Ok(durable.launch_task(&task.begun.id, &step.command).await?) };
         match until_stopped(run, launching).await {
             Err(fault) if fault.kind != FaultKind::Infrastructure => return Err(fault),
@@ -222,6 +227,12 @@ impl CommandOnMachine<'_> {
         }
         follow(run, durable, job.command, task, self.records).await
     }
+}
+
+/// Puts secrets where the command takes them from.
+async fn send_secrets(durable: &Durable, secrets: &SecretFile) -> Result<(), Fault> {
+    make_folder(durable, &secrets.folder).await?;
+    Ok(durable.write_file(&secrets.path, &secrets.bytes, 0o600).await?)
 }
 
 /// Goes on with a command that another driver began on `machine`, and ends as that driver would have done.

@@ -69,6 +69,16 @@ pub trait Preparation: Send + Sync {
     fn tenancy(&self) -> Option<Box<dyn Tenancy>>;
 }
 
+/// A file with secrets, which the program that it is for removes before it does anything else.
+pub struct SecretFile {
+    /// The folder of it, in memory alone; the program removes it as well.
+    pub folder: String,
+    /// Its path.
+    pub path: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
 /// A user's command, on the source that its preparation brings to the machine.
 pub trait UserCommand: Preparation {
     /// The settings, as JSON, from which another process can make it again once it was begun. No secret is in them.
@@ -79,6 +89,9 @@ pub trait UserCommand: Preparation {
 
     /// The step that runs it.
     fn run(&self, folder: &str) -> StepCommand;
+
+    /// The secrets that the step expects on the machine; none where it has none.
+    fn secrets(&self, folder: &str) -> Option<SecretFile>;
 
     /// The command as one line, for people.
     fn line(&self) -> String;

@@ -12,7 +12,7 @@ use model::fault::{Fault, FaultKind};
 use model::filesystem::Filesystem;
 use model::machine::{Machine, Platform};
 use model::output::Output;
-use model::preparation::{FilesToSend, Job, Preparation, Tenancy, UserCommand};
+use model::preparation::{FilesToSend, Job, Preparation, SecretFile, Tenancy, UserCommand};
 use model::script::ScriptFile;
 use model::task::{Command, StepCommand};
 use model::work::Work;
@@ -25,7 +25,11 @@ use crate::work_folder;
 /// The script that does all that is done on a machine.
 const SCRIPT: &str = "run-command.sh";
 
-const OWN_FILES: [ScriptFile; 4] = [
+/// A folder that every Linux has in memory, so that nothing in it comes to a disk.
+const MEMORY: &str = "/dev/shm";
+
+const OWN_FILES: [ScriptFile; 5] = [
+    ScriptFile::built_in("mask_secrets.py", include_str!("../../remote/runners/mask_secrets.py")),
     ScriptFile::built_in(SCRIPT, include_str!("../../remote/runners/run-command.sh")),
     work_folder::SCRIPT,
     work_folder::CLEANUP,
@@ -46,8 +50,45 @@ pub struct FolderCommand {
     pub env: Vec<(String, String)>,
     /// The folder in which it runs, below the source; empty for its top.
     pub workdir: String,
+    /// Further variables, whose values nobody may see.
+    pub secrets: Secrets,
+    /// What it reads on standard input.
+    pub input: Vec<u8>,
     /// How long to wait for another run on somebody else's machine.
     pub patience: Duration,
+}
+
+/// Variables whose values are not shown, written down or kept.
+#[derive(Clone, Default)]
+pub struct Secrets(Vec<(String, String)>);
+
+/// The shortest secret, bytes: a shorter one stands in every output by chance, and masking it would only show where.
+pub const LEAST_SECRET: usize = 4;
+
+impl Secrets {
+    /// Adds one, or says why it cannot be one.
+    pub fn add(&mut self, name: &str, value: String) -> Result<(), String> {
+        if value.len() < LEAST_SECRET {
+            return Err(format!("it has less than {LEAST_SECRET} bytes, too little to be masked in the output"));
+        }
+        if value.contains('\0') {
+            return Err("it has a NUL byte".to_owned());
+        }
+        self.0.retain(|(other, _)| other != name);
+        self.0.push((name.to_owned(), value));
+        Ok(())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// What is kept with a run, so that another process can follow its command. The values of its variables are not.
@@ -65,7 +106,8 @@ impl FolderCommand {
     pub fn from_settings(settings: &serde_json::Value) -> Result<Self, Fault> {
         let KeptSettings { words, workdir } = KeptSettings::deserialize(settings)
             .map_err(|error| Fault::outside("cannot read what was kept of the command").because(error))?;
-        Ok(Self { source: None, words, env: Vec::new(), workdir, patience: PATIENCE })
+        let (secrets, input) = (Secrets::default(), Vec::new());
+        Ok(Self { source: None, words, env: Vec::new(), secrets, input, workdir, patience: PATIENCE })
     }
 
     fn call(folder: &str, verb: &str) -> Command {
@@ -121,10 +163,21 @@ impl UserCommand for FolderCommand {
     fn run(&self, folder: &str) -> StepCommand {
         let variables = self.env.iter().map(|(name, value)| format!("{name}={value}"));
         let command = Self::call(folder, "run")
-            .args([&self.workdir, &self.env.len().to_string()])
+            .arg(&self.workdir)
+            .arg(self.secrets(folder).map_or_else(|| "-".to_owned(), |secrets| secrets.path))
+            .arg(self.env.len().to_string())
             .args(variables)
-            .args(self.words.iter().cloned());
+            .args(self.words.iter().cloned())
+            .stdin(self.input.clone());
         StepCommand { work: Work::RunningCommand { line: self.line() }, command, limit: RUN_LIMIT }
+    }
+
+    fn secrets(&self, folder: &str) -> Option<SecretFile> {
+        let name = folder.rsplit('/').next().unwrap_or(folder);
+        let folder = format!("{MEMORY}/{name}");
+        let values = self.secrets.0.iter().flat_map(|(name, value)| format!("{name}={value}\0").into_bytes());
+        let (path, bytes) = (format!("{folder}/secrets"), values.collect());
+        (!self.secrets.is_empty()).then_some(SecretFile { folder, path, bytes })
     }
 
     fn line(&self) -> String {
@@ -143,6 +196,8 @@ mod tests {
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             workdir: "sub".to_owned(),
+            secrets: Secrets::default(),
+            input: Vec::new(),
             patience: PATIENCE,
         }
     }
@@ -151,12 +206,27 @@ mod tests {
     fn words_travel_as_they_are_and_values_are_not_kept() {
         let command = command(&["make", "a b", "$x", "--"], &[("TOKEN", "one\ntwo"), ("EMPTY", "")]);
         let step = command.run("/f");
-        assert_eq!(step.command.args[1..], ["run", "sub", "2", "TOKEN=one\ntwo", "EMPTY=", "make", "a b", "$x", "--"]);
+        assert_eq!(step.command.args[1..], ["run", "sub", "-", "2", "TOKEN=one\ntwo", "EMPTY=", "make", "a b", "$x", "--"]);
         assert!(step.command.env.is_empty());
         let kept = command.settings();
         assert!(!kept.to_string().contains("TOKEN"), "{kept}");
         let again = FolderCommand::from_settings(&kept).unwrap();
         assert_eq!((again.line(), again.workdir.as_str()), (command.line(), "sub"));
         assert!(FolderCommand::from_settings(&serde_json::Value::Null).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_in_its_file_and_nowhere_else() {
+        let mut command = command(&["make"], &[]);
+        assert!(command.secrets.add("A", "abc".to_owned()).is_err() && command.secrets.add("A", "a\0bc".to_owned()).is_err());
+        for value in ["hidden", "hunter22"] {
+            command.secrets.add("A", value.to_owned()).unwrap();
+        }
+        let file = command.secrets("/tmp/run-1").unwrap();
+        assert_eq!((file.path.as_str(), file.bytes.as_slice()), ("/dev/shm/run-1/secrets", &b"A=hunter22\0"[..]));
+        let step = command.run("/tmp/run-1");
+        assert_eq!(step.command.args[1..], ["run", "sub", "/dev/shm/run-1/secrets", "0", "make"]);
+        let shown = format!("{command:?} {step:?} {}", command.settings());
+        assert!(!shown.contains("hunter22") && shown.contains("[\"A\"]"), "{shown}");
     }
 }

@@ -108,6 +108,14 @@ fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
     assert!(calls <= 20, "{calls} calls: {:?}", world.aws.control.names());
     let certificate = world.strictly("audit", &["--run", "latest", "--json"]).expect(0).json();
     assert_eq!((certificate["clean"].clone(), certificate["kept"].clone()), (Value::Bool(true), Value::from(0)));
+    // Any other command runs in the same way.
+    let folder = world.place.path().join("project");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a"), "there\n").unwrap();
+    let words = ["--image", "linux-dev", "--source", folder.to_str().unwrap(), "--shell", "cat a; exit 3"];
+    let ran = world.strictly("run", &words).expect(3);
+    assert_eq!(ran.text(), "there\n");
+    assert!(ran.stderr.contains(" cost "), "{}", ran.stderr);
     world.assert_clean();
     // A second file system: a volume of its own, and the work on it.
     let done = world.strictly("run-tests-linux", &["--json", "--filesystem", "ext4", "test-add.t"]).expect(0);

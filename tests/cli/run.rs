@@ -229,7 +229,7 @@ fn the_driver_killed_at_any_moment_loses_nothing_once_the_command_began() {
             assert_eq!(attached.expect(3).text(), all, "{marker}");
             assert_eq!(project.place.run(&["runs", "logs", &id]).text(), all, "{marker}");
         } else {
-            attached.expect(3).tells(&["has no task that goes on"]);
+            attached.expect(3).tells(&["has no command that goes on"]);
             project.place.run(&["audit", "--fix"]).expect(0);
         }
         project.place.assert_clean();
@@ -347,6 +347,60 @@ fn a_projects_own_file_names_commands_and_their_machines() {
     project.write("automation.toml", "imago = 'x'\n");
     within(&["--", "true"], "").expect(125).tells(&["unknown field `imago`", "line 1, column 1"]);
     project.place.assert_clean();
+}
+
+#[test]
+fn a_secret_reaches_the_command_and_nobody_else() {
+    let project = Project::new();
+    let secret = "hunter22-\u{e9}-key\nsecond-line";
+    fs::write(project.place.path().join("token"), "from-a-file\n").unwrap();
+    let file = format!("FILE={}", project.place.path().join("token").display());
+    let line = r#"printf '%s' "$KEY" | sha256sum; echo "<$KEY> $FILE"; echo "err $FILE" >&2
+        printf hunt; sleep 0.3; printf er22-; ls -A /dev/shm
+        cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -cF -f <(printf '%s' "$FILE"); sleep 1; exit 4"#;
+    let mut command = project.command(&["--secret", "KEY", "--secret", &file, "--shell", line]);
+    command.env("KEY", secret);
+    let running = Running::start(command);
+    running.wait_for("err ");
+    let id = project.place.latest();
+    // While it runs and after it, in nothing that is kept here, and in no command line of this computer.
+    let found = |what: &str| {
+        let grep = Command::new("grep").args(["-ral", what]).arg(&project.place.state).output().unwrap();
+        String::from_utf8(grep.stdout).unwrap()
+    };
+    for part in ["hunter22-\u{e9}", "second-line", "from-a-file"] {
+        assert_eq!(found(part), "", "{part}");
+    }
+    let done = running.end().expect(4);
+    let sum = Command::new("sh").args(["-c", "printf '%s' \"$K\" | sha256sum"]).env("K", secret).output().unwrap();
+    let said = done.text();
+    assert!(said.starts_with(&String::from_utf8(sum.stdout).unwrap()), "{said}");
+    assert!(said.contains("<***> ***\nhunter22-0\n"), "what is no whole secret stays: {said}");
+    assert!(done.stderr.contains("err ***") && !done.stderr.contains("from-a-file"), "{}", done.stderr);
+    let log = project.place.run(&["runs", "logs", &id]).expect(0).text();
+    assert!(log.contains("<***> ***") && !log.contains("second-line"), "{log}");
+    assert_eq!(found("second-line"), "");
+    for words in [["--secret", "KEY", "--env", "KEY=x"], ["--secret", "NOT_SET_HERE", "--env", "A=x"], ["--secret", "A=/nothing", "--env", "B=x"]] {
+        project.run(&[&words[..], &["--", "true"]].concat()).expect(125);
+    }
+    project.place.assert_clean();
+}
+
+#[test]
+fn standard_input_travels_where_it_is_asked_for() {
+    use std::io::Write;
+    let project = Project::new();
+    let input: Vec<u8> = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
+    let mut command = project.command(&["--stdin", "--", "sha256sum"]);
+    let mut child = command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&input).unwrap();
+    let there = child.wait_with_output().unwrap();
+    let file = project.place.path().join("input");
+    fs::write(&file, &input).unwrap();
+    let here = Command::new("sha256sum").stdin(fs::File::open(&file).unwrap()).output().unwrap();
+    assert_eq!(there.stdout, here.stdout);
+    // The end of the input is the command's to see, and an empty one is one.
+    assert_eq!(project.run(&["--stdin", "--", "wc", "-c"]).expect(0).text(), "0\n");
 }
 
 #[test]

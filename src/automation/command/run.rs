@@ -1,6 +1,7 @@
 //! `automation run`: any command, in the files of a folder, on a machine of its own.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,6 +66,9 @@ pub struct Args {
     setup: Option<String>,
     #[command(flatten)]
     variables: VariableArgs,
+    /// Give the command what comes on standard input, at most 64 MiB; it is read to its end first
+    #[arg(long)]
+    stdin: bool,
     /// The folder below the source in which the command runs [default: the source's top]
     #[arg(long, value_name = "DIR")]
     workdir: Option<String>,
@@ -107,6 +111,9 @@ fn check_workdir(text: &str) -> Result<(), Fault> {
     let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
     if inside { Ok(()) } else { Err(Fault::usage(format!("`{text}` is not a path below the source"))) }
 }
+
+/// The longest standard input, bytes: it is held in memory until the command begins.
+const INPUT_CAP: u64 = 64 << 20;
 
 /// The time that a machine needs before and after its command.
 const AROUND: Duration = Duration::from_secs(3600);
@@ -233,11 +240,26 @@ impl Args {
             machine.hardware.or_network(network.into());
         }
         let order = machine.order(context, plan.as_ref(), "hg", self.lifetime(kind, limit)?);
+        let (secrets, input) = (self.variables.secrets()?, self.input()?);
         let source = self.files.find(&folder).await?;
         self.files.check(&source, &context.screen)?;
         let (words, patience) = (command.words, self.wait.unwrap_or(project::PATIENCE));
-        let command = FolderCommand { words, env, workdir, patience, source: Some(source) };
+        let command = FolderCommand { words, env, secrets, input, workdir, patience, source: Some(source) };
         Ok(Resolved { command, plan, order, fetch, limit })
+    }
+
+    /// What the command reads, where that was asked for.
+    fn input(&self) -> Result<Vec<u8>, Fault> {
+        let mut input = Vec::new();
+        if self.stdin {
+            let read = std::io::stdin().lock().take(INPUT_CAP + 1).read_to_end(&mut input);
+            read.map_err(|error| Fault::outside("cannot read standard input").because(error))?;
+        }
+        match input.len() as u64 > INPUT_CAP {
+            true => Err(Fault::usage(format!("standard input has more than {}", text::bytes(INPUT_CAP)))
+                .hint("Have it in a file of the folder that is sent.")),
+            false => Ok(input),
+        }
     }
 
     fn image_plan(&self, context: &Context, command: &ProjectCommand, root: &Path) -> Result<ImagePlan, Fault> {

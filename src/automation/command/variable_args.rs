@@ -1,8 +1,11 @@
 //! The options for variables that travel to a user's command.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use model::base::text;
 use model::fault::Fault;
+use project::command::Secrets;
 
 use crate::compose::variables;
 
@@ -13,7 +16,14 @@ pub struct VariableArgs {
     /// whoever sees the processes of the machine
     #[arg(long = "env", value_name = "NAME[=VALUE]", value_parser = Variable::parse)]
     given: Vec<Variable>,
+    /// A secret for the command, as a variable: its value is the one that it has here, or what is in FILE, without a newline at the end; may be
+    /// given several times. It is written down nowhere, and `***` stands for it in the output
+    #[arg(long = "secret", value_name = "NAME[=FILE]", value_parser = Variable::parse)]
+    secrets: Vec<Variable>,
 }
+
+/// The longest file with a secret, bytes.
+const SECRET_CAP: u64 = 64 << 10;
 
 /// A variable as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +56,23 @@ impl Variable {
 }
 
 impl VariableArgs {
+    /// The secrets.
+    pub fn secrets(&self) -> Result<Secrets, Fault> {
+        let mut secrets = Secrets::default();
+        for Variable { name, value: file } in &self.secrets {
+            if self.given.iter().any(|given| given.name == *name) {
+                return Err(Fault::usage(format!("`{name}` is given by `--env` and by `--secret`")));
+            }
+            let refused = |why: String| Fault::usage(format!("`--secret {name}` cannot be taken")).because(why);
+            let value = match file {
+                Some(file) => read_secret(Path::new(file)).map_err(|why| refused(format!("`{file}`: {why}")))?,
+                None => own_value("--secret", name)?,
+            };
+            secrets.add(name, value).map_err(refused)?;
+        }
+        Ok(secrets)
+    }
+
     /// The variables with their values, upon those that a file declares; of one that was given twice the last counts.
     pub fn resolve(&self, declared: BTreeMap<String, String>) -> Result<Vec<(String, String)>, Fault> {
         let mut resolved = Vec::new();
@@ -61,19 +88,33 @@ impl VariableArgs {
         for Variable { name, value } in &self.given {
             let value = match value {
                 Some(value) => value.clone(),
-                None => variables::value(name.as_ref())
-                    .ok_or_else(|| {
-                        Fault::usage(format!("`--env {name}`: the variable is not set here"))
-                            .hint(format!("Set it, or give its value: `--env {name}=VALUE`."))
-                    })?
-                    .into_string()
-                    .map_err(|_| Fault::usage(format!("`--env {name}`: its value is not UTF-8")))?,
+                None => own_value("--env", name)?,
             };
             resolved.retain(|(other, _)| other != name);
             resolved.push((name.clone(), value));
         }
         Ok(resolved)
     }
+}
+
+/// The value that a variable has here.
+fn own_value(option: &str, name: &str) -> Result<String, Fault> {
+    let value = variables::value(name.as_ref()).ok_or_else(|| {
+        Fault::usage(format!("`{option} {name}`: the variable is not set here"))
+            .hint(format!("Set it, or give more: `{option} {name}=...`; `automation run --help` says what."))
+    })?;
+    value.into_string().map_err(|_| Fault::usage(format!("`{option} {name}`: its value is not UTF-8")))
+}
+
+fn read_secret(file: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
+    if size > SECRET_CAP {
+        return Err(format!("it has more than {}", text::bytes(SECRET_CAP)));
+    }
+    let mut value = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    // An editor ends every file with a newline, which is no part of the secret.
+    value.truncate(value.trim_end_matches(['\r', '\n']).len());
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -94,7 +135,7 @@ mod tests {
     #[test]
     fn the_last_value_counts_and_a_variable_without_one_has_to_be_set() {
         let given =
-            |texts: &[&str]| VariableArgs { given: texts.iter().map(|text| Variable::parse(text).unwrap()).collect() };
+            |texts: &[&str]| VariableArgs { secrets: Vec::new(), given: texts.iter().map(|text| Variable::parse(text).unwrap()).collect() };
         let resolved = given(&["A=1", "B=2", "A=3"])
             .resolve(BTreeMap::from([("B", "0"), ("C", "4")].map(|(name, value)| (name.to_owned(), value.to_owned()))))
             .unwrap();

@@ -45,7 +45,7 @@ const MACHINES: &[&[&Grant]] = &[
 const IMAGES: &[&Grant] = &[&BAKE, &BAKE_MARKED, &COLLECT];
 
 /// The commands that use AWS.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "audit",
     "bootstrap-linux-dev",
     "bootstrap-windows-dev",
@@ -58,6 +58,7 @@ const COMMANDS: [&str; 18] = [
     "image",
     "machine",
     "purge-ec2-resources",
+    "run",
     "run-tests",
     "run-tests-linux",
     "run-tests-windows",
@@ -82,6 +83,7 @@ fn grants(command: &str, scope: &Scope) -> Vec<&'static Grant> {
         | "build-wix"
         | "image"
         | "machine"
+        | "run"
         | "run-tests"
         | "run-tests-linux"
         | "run-tests-windows" => [&MACHINES.concat(), IMAGES].concat(),

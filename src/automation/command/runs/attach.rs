@@ -116,6 +116,9 @@ impl Drive<'_> {
     pub(crate) async fn run(&self, context: Context, record: RunRecord, driving: Lock) -> Result<i32, Fault> {
         let dir = context.state.run(&record.id)?;
         if record.command == RUN {
+            if self.reports.junit.is_some() {
+                return Err(Fault::usage("`--junit` is for tests, and this run has a command"));
+            }
             return self.run_command(context, record, driving, &dir).await;
         }
         let cells = dir.cells()?;
@@ -276,7 +279,8 @@ fn cells<'a>(context: &Context, folders: &'a [RunDir], machines: Vec<Placed>) ->
 
 fn never_began(context: &Context, record: &RunRecord) -> Fault {
     let fix = context.to_type(&format!("audit --fix --run {}", record.id));
-    Fault::outside(format!("run `{}` has no task that goes on: its driver ended before that began", record.id))
+    let (what, it) = if record.command == RUN { ("command that goes", "it") } else { ("tests that go", "they") };
+    Fault::outside(format!("run `{}` has no {what} on: its driver ended before {it} began", record.id))
         .hint(format!("`{fix}` removes what it left; then run it again."))
 }
 

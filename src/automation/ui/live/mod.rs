@@ -152,7 +152,11 @@ impl LiveView {
                     Some(Subject::Machine(id)) => Some(id),
                     _ => None,
                 };
-                return self.tally.ended((cell, test), machine, *outcome, *took);
+                let is_new = self.tally.ended((cell, test), machine, *outcome, *took);
+                if is_new {
+                    self.tally.pass(at);
+                }
+                return is_new;
             }
             TestsEvent::PartEnded { .. } => {
                 if let Some(lane) = self.lane(event.subject.clone(), event) {

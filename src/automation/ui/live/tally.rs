@@ -1,6 +1,6 @@
 //! How many tests have come to what, and how long the rest may take.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ const PACE_TESTS: usize = 5;
 /// The most cells whose tests are added up; more than a matrix may have.
 const CELLS: usize = 1024;
 
+/// By how many of the latest tests the pace is judged.
+const LATEST: usize = 50;
+
 /// The tests of a run by what they came to.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -32,6 +35,8 @@ pub(super) struct Tally {
     tries: HashSet<u64>,
     keys: RandomState,
     over: bool,
+    /// When the latest tests ended, the oldest first.
+    latest: VecDeque<Timestamp>,
 }
 
 /// The tests of one cell.
@@ -156,6 +161,23 @@ impl Tally {
         Counts { total: total.max(self.done()), ..self.counts }
     }
 
+    /// A test has ended at this time.
+    pub(super) fn pass(&mut self, at: Timestamp) {
+        if self.latest.len() >= LATEST {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(at);
+    }
+
+    /// How long a test takes, all machines together: by the latest of them, for where nothing is foreseen the longest are run first.
+    fn pace(&self, since: Timestamp, now: Timestamp) -> Option<Duration> {
+        let done = self.done();
+        match self.latest.front() {
+            Some(first) if self.latest.len() >= LATEST => Some(clock::since(*first, now).div_f64((LATEST - 1) as f64)),
+            _ => (done >= PACE_TESTS).then(|| clock::since(since, now).div_f64(done as f64)),
+        }
+    }
+
     /// How many tests have ended.
     pub(super) fn done(&self) -> usize {
         self.known.len()
@@ -165,8 +187,7 @@ impl Tally {
     /// by the pace alone where nothing was foreseen. None where neither says anything yet.
     pub(super) fn left(&self, total: usize, now: Timestamp) -> Option<Duration> {
         let (since, done) = (self.since.filter(|_| self.is_open())?, self.done());
-        let spent = clock::since(since, now);
-        let pace = (done >= PACE_TESTS && total > 0).then(|| spent.mul_f64((total - done) as f64 / done as f64));
+        let pace = self.pace(since, now).map(|pace| pace.mul_f64((total - done) as f64));
         let foreseen = self.foreseen(now);
         match (foreseen, pace) {
             (Some(foreseen), Some(pace)) => {
@@ -275,5 +296,21 @@ mod tests {
         assert_eq!(seconds(tally.left(10, at(300))), Some(0));
         tally.end();
         assert_eq!(tally.left(10, at(30)), None);
+    }
+
+    #[test]
+    fn the_pace_is_that_of_the_latest_tests() {
+        let mut tally = Tally::default();
+        tally.begin(None, at(0));
+        let mut now = 0;
+        for number in 0..100 {
+            // The longest come first.
+            now += if number < 50 { 60 } else { 2 };
+            tally.ended((None, &TestName::from(format!("t{number}").as_str())), None, TestOutcome::Passed, None);
+            tally.pass(at(now));
+        }
+        assert_eq!(tally.left(150, at(now)).unwrap().as_secs(), 100);
+        // While nothing ends, more and more is left.
+        assert!(tally.left(150, at(now + 98)).unwrap().as_secs() > 190);
     }
 }

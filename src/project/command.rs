@@ -206,7 +206,10 @@ mod tests {
     fn words_travel_as_they_are_and_values_are_not_kept() {
         let command = command(&["make", "a b", "$x", "--"], &[("TOKEN", "one\ntwo"), ("EMPTY", "")]);
         let step = command.run("/f");
-        assert_eq!(step.command.args[1..], ["run", "sub", "-", "2", "TOKEN=one\ntwo", "EMPTY=", "make", "a b", "$x", "--"]);
+        assert_eq!(
+            step.command.args[1..],
+            ["run", "sub", "-", "2", "TOKEN=one\ntwo", "EMPTY=", "make", "a b", "$x", "--"]
+        );
         assert!(step.command.env.is_empty());
         let kept = command.settings();
         assert!(!kept.to_string().contains("TOKEN"), "{kept}");
@@ -218,7 +221,10 @@ mod tests {
     #[test]
     fn a_secret_is_in_its_file_and_nowhere_else() {
         let mut command = command(&["make"], &[]);
-        assert!(command.secrets.add("A", "abc".to_owned()).is_err() && command.secrets.add("A", "a\0bc".to_owned()).is_err());
+        assert!(
+            command.secrets.add("A", "abc".to_owned()).is_err()
+                && command.secrets.add("A", "a\0bc".to_owned()).is_err()
+        );
         for value in ["hidden", "hunter22"] {
             command.secrets.add("A", value.to_owned()).unwrap();
         }

@@ -380,7 +380,11 @@ fn a_secret_reaches_the_command_and_nobody_else() {
     let log = project.place.run(&["runs", "logs", &id]).expect(0).text();
     assert!(log.contains("<***> ***") && !log.contains("second-line"), "{log}");
     assert_eq!(found("second-line"), "");
-    for words in [["--secret", "KEY", "--env", "KEY=x"], ["--secret", "NOT_SET_HERE", "--env", "A=x"], ["--secret", "A=/nothing", "--env", "B=x"]] {
+    for words in [
+        ["--secret", "KEY", "--env", "KEY=x"],
+        ["--secret", "NOT_SET_HERE", "--env", "A=x"],
+        ["--secret", "A=/nothing", "--env", "B=x"],
+    ] {
         project.run(&[&words[..], &["--", "true"]].concat()).expect(125);
     }
     project.place.assert_clean();

@@ -134,8 +134,10 @@ mod tests {
 
     #[test]
     fn the_last_value_counts_and_a_variable_without_one_has_to_be_set() {
-        let given =
-            |texts: &[&str]| VariableArgs { secrets: Vec::new(), given: texts.iter().map(|text| Variable::parse(text).unwrap()).collect() };
+        let given = |texts: &[&str]| VariableArgs {
+            secrets: Vec::new(),
+            given: texts.iter().map(|text| Variable::parse(text).unwrap()).collect(),
+        };
         let resolved = given(&["A=1", "B=2", "A=3"])
             .resolve(BTreeMap::from([("B", "0"), ("C", "4")].map(|(name, value)| (name.to_owned(), value.to_owned()))))
             .unwrap();

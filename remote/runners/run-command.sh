@@ -13,7 +13,7 @@
 # the work folder. Processes that it leaves behind are ended with it.
 #
 # Exit codes of `run`: that of the program, 128 and its number for a signal; 126 it cannot be executed, 127 there is no such program;
-# 125 something failed before it. Of `prepare`: 1 something failed. 64 wrong arguments.
+# 125 something failed before it, which the file `not-run` beside this script then says. Of `prepare`: 1 something failed. 64 wrong arguments.
 set -euo pipefail
 export LC_ALL=C.UTF-8
 
@@ -25,10 +25,10 @@ readonly me=run-command
 start() {
     local count=$1 each
     shift
-    for each in "${secrets[@]}"; do export "${each?}" || exit 125; done
+    for each in "${secrets[@]}"; do export "${each?}" || die "cannot set ${each%%=*}"; done
     while ((count-- > 0)); do
         # A name that the shell keeps for itself cannot be given.
-        export "${1?}" || exit 125
+        export "${1?}" || die "cannot set ${1%%=*}"
         shift
     done
     # What the shell itself would say names this file.
@@ -79,7 +79,7 @@ case $1 in
         [[ $# -ge 5 && $4 =~ ^[0-9]+$ && $(($# - 4)) -gt $4 ]] ||
             usage "expected a folder, a file, a number, variables and a program"
         # All that fails from here on must not be taken for the program's own end.
-        own=125
+        own=125 told=$here/not-run
         take
         enter "$2"
         [[ $3 == - ]] || read_secrets "$3"

@@ -5,7 +5,8 @@
 #   $work          the folder, the same on every machine: src, results and tmp are in it
 #   $here          the folder of the scripts, which is the run's own
 #   say, die, usage TEXT
-#                  tell on standard error; the last two end with exit code 1 and 64. Where $own is set, it stands for 1 and 75
+#                  tell on standard error; the last two end with exit code 1 and 64. Where $own is set, it stands for 1 and 75; where $told is,
+#                  the file of that name gets the text as well
 #   prepare        makes the folder; that of an earlier run goes, and what it found out is put aside
 #   take           makes sure that the folder is this run's, and keeps others from taking it; exit code 75 where another run has it
 #   enter WORKDIR  goes to a folder below the source, with the environment that a user's command has
@@ -19,7 +20,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # shellcheck disable=SC2154 # the script that reads this sets it
 say() { printf '%s\n' "$me: $*" >&2; }
-die() { say "$*"; exit "${own:-1}"; }
+fail() {
+    local code=$1
+    shift
+    say "$*"
+    [[ -z ${told:-} ]] || printf '%s\n' "$*" >"$told" || true
+    exit "$code"
+}
+die() { fail "${own:-1}" "$*"; }
 usage() { say "$*"; exit 64; }
 
 # Keeps the reports of an earlier run that was left to itself: a driver that comes late still asks for them.
@@ -50,7 +58,7 @@ prepare() {
 take() {
     exec 7<"$marker" && flock -s 7
     local owner
-    { read -r owner <&7 && [[ $owner == "$here" ]]; } || { say "another run has taken $work"; exit "${own:-75}"; }
+    { read -r owner <&7 && [[ $owner == "$here" ]]; } || fail "${own:-75}" "another run has taken $work"
 }
 
 enter() {

@@ -30,8 +30,8 @@ enum Command {
     ///
     /// What git or hg does not ignore of the folder is sent to a machine made for it, the command runs there, and the machine goes.
     /// Its output and its exit code are the command's own; 124 says that `--timeout` ended it, 125 that it could not be begun, its end
-    /// is not known, or something was left behind, 130 that it was interrupted. While it runs, Ctrl-C asks whether to detach, cancel or
-    /// keep on. `docs/run.md` says more.
+    /// is not known, or something was left behind, 130 that it was interrupted, 6 that it was left by Ctrl-C or a closed terminal and goes on. While it
+    /// runs, Ctrl-C asks whether to detach, cancel or keep on. `docs/run.md` says more.
     Run(Box<command::run::Args>),
     /// Run Mercurial's test suite on an ephemeral Linux machine
     ///

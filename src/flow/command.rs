@@ -17,6 +17,7 @@ use model::preparation::{SecretFile, UserCommand};
 use model::provider::MachineRequest;
 use model::run::RunFolder;
 use model::task::{Offsets, TaskOutput};
+use model::work::Work;
 use serde::{Deserialize, Serialize};
 
 use crate::contract;
@@ -30,6 +31,12 @@ use crate::task::begun::{BegunTask, OnceBegun};
 use crate::task::durable::Durable;
 use crate::task::files::make_folder;
 use crate::transfer::artifacts::{self, Fetch};
+
+/// The exit status of a command that was not run; one that was may have it too.
+const NOT_RUN: Exit = Exit::Code(125);
+
+/// The longest reason that is read.
+const EXCUSE_CAP: u64 = 4096;
 
 /// A command to run on a machine of its own.
 pub struct CommandJob<'a> {
@@ -265,6 +272,7 @@ async fn follow(
         return Ok(Completion::Release(Some(outcome)));
     }
     let machine = &run.on(&durable.machine().id);
+    let showing = machine.teller.begin(Work::RunningCommand { line: command.line() });
     let ended = match task.begun.follow(machine, durable, records.output, &run.stop).await {
         Ok(Some(ended)) => ended,
         Ok(None) => return Ok(Completion::Detach(None)),
@@ -274,10 +282,12 @@ async fn follow(
             return Ok(Completion::Detach(None));
         }
     };
+    showing.finish();
     let took = ended.took(task.begun.began_at, run.now());
+    let exit = excused(durable, command, ended.exit).await;
     let artifacts = fetch(machine, durable, command, task, records.folder).await;
     let peak_memory = ended.record.and_then(|record| record.peak_memory);
-    let outcome = CommandOutcome { exit: ended.exit, timed_out: ended.timed_out, took, peak_memory, artifacts };
+    let outcome = CommandOutcome { exit, timed_out: ended.timed_out, took, peak_memory, artifacts };
     // Releasing takes a while; a driver that dies during it must not lose what is known.
     if let Err(fault) = json(&outcome).and_then(|text| records.folder.store_outcome(&text)) {
         run.tell(TroubleEvent::from(&fault));
@@ -286,6 +296,17 @@ async fn follow(
         Some(span) => Completion::Keep(Some(outcome), span),
         None => Completion::Release(Some(outcome)),
     })
+}
+
+/// How the command ended: a status that is not its own is no end of it.
+async fn excused(durable: &Durable, command: &dyn UserCommand, exit: Exit) -> Exit {
+    if exit != NOT_RUN {
+        return exit;
+    }
+    match durable.read_file(&command.excuse_file(durable.folder()), EXCUSE_CAP).await {
+        Ok(why) => Exit::Lost(String::from_utf8_lossy(&why).trim().to_owned()),
+        Err(_) => exit,
+    }
 }
 
 /// Fetches the files that were asked for, also after a command that failed. The machine goes either way, and a failure is

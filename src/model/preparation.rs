@@ -93,6 +93,9 @@ pub trait UserCommand: Preparation {
     /// The secrets that the step expects on the machine; none where it has none.
     fn secrets(&self, folder: &str) -> Option<SecretFile>;
 
+    /// The file on the machine that says why the command was not run, where that is the meaning of the exit status 125.
+    fn excuse_file(&self, folder: &str) -> String;
+
     /// The command as one line, for people.
     fn line(&self) -> String;
 }

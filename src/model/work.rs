@@ -232,6 +232,7 @@ impl Work {
                 Self::WaitingForHolder { .. }
                 | Self::Synchronising { .. }
                 | Self::Copying { .. }
+                | Self::RunningCommand { .. }
                 | Self::RunningOnMany { .. },
                 _,
             ) => None,

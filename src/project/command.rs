@@ -180,6 +180,10 @@ impl UserCommand for FolderCommand {
         (!self.secrets.is_empty()).then_some(SecretFile { folder, path, bytes })
     }
 
+    fn excuse_file(&self, folder: &str) -> String {
+        format!("{folder}/not-run")
+    }
+
     fn line(&self) -> String {
         // Of words with a NUL byte no command can be made, and they are shown as they are.
         quote::join(&self.words).unwrap_or_else(|_| self.words.join(" "))

@@ -3,19 +3,25 @@
 use std::io::Read;
 use std::path::Path;
 
-/// Files of programs that keep a secret in them, by their names. `.env` is that of many frameworks, `.netrc` curl's, the others those of PostgreSQL, PyPI, git, SSH and Kubernetes.
-const NAMES: [&str; 11] = [
+/// Files of programs that keep a secret in them, by their names: frameworks, curl, PostgreSQL, PyPI, npm, Mercurial, Docker, web servers, Vault, Git, SSH, Kubernetes, Google's cloud.
+const NAMES: [&str; 17] = [
     ".env",
     ".netrc",
     "_netrc",
     ".pgpass",
     ".pypirc",
+    ".npmrc",
+    ".hgrc",
+    ".dockercfg",
+    ".htpasswd",
+    ".vault-token",
     ".git-credentials",
     "id_rsa",
     "id_dsa",
     "id_ecdsa",
     "id_ed25519",
     "kubeconfig",
+    "credentials.json",
 ];
 
 /// The same where the folder around them counts too.
@@ -27,8 +33,8 @@ const PLACES: [&str; 5] = [
     ".azure/accessTokens.json",
 ];
 
-/// Ends of the names of key stores.
-const STORES: [&str; 6] = ["p12", "pfx", "jks", "keystore", "kdbx", "ppk"];
+/// Ends of the names of key stores, of files with variables, and of Terraform's state.
+const STORES: [&str; 8] = ["p12", "pfx", "jks", "keystore", "kdbx", "ppk", "env", "tfstate"];
 
 /// Ends of the names of files that may hold a private key.
 const KEYS: [&str; 3] = ["pem", "key", "p8"];
@@ -80,9 +86,18 @@ mod tests {
             is_one(top, Path::new(name))
         };
         let secret = "-----BEGIN OPENSSH PRIVATE KEY-----\n";
-        for name in
-            [".env", ".env.local", "a/.netrc", "id_ed25519", "x.p12", "home/.aws/credentials", ".docker/config.json"]
-        {
+        for name in [
+            ".env",
+            ".env.local",
+            "a/.netrc",
+            "id_ed25519",
+            "x.p12",
+            "home/.aws/credentials",
+            "prod.env",
+            ".npmrc",
+            "a.tfstate",
+            ".docker/config.json",
+        ] {
             assert!(is(name, ""), "{name}");
         }
         assert!(is("a.pem", secret) && is("b.key", &format!("text\n{secret}")));

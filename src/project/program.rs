@@ -33,10 +33,29 @@ pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Hg
     output_of(command, args, limit).await
 }
 
+/// The variables by which git's own hooks and scripts say where their repository is: the folder that is asked about is another one (`git rev-parse --local-env-vars`, without those that
+/// configure).
+const PLACES: [&str; 10] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_PREFIX",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_SHALLOW_FILE",
+];
+
 /// Runs `git` in `root`.
 pub(crate) async fn git(root: &Path, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
     let mut command = Command::new("git");
-    command.arg("-C").arg(root).args(args).env("GIT_TERMINAL_PROMPT", "0");
+    // A program of the user's that watches the checkout is none of ours to start.
+    command.arg("-C").arg(root).args(["-c", "core.fsmonitor=false"]).args(args).env("GIT_TERMINAL_PROMPT", "0");
+    for name in PLACES {
+        command.env_remove(name);
+    }
     output_of(command, args, limit).await
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobMatcher};
 use model::fault::Fault;
 use serde::Serialize;
 
@@ -39,21 +39,42 @@ pub struct SourceSize {
     pub bytes: u64,
 }
 
-/// What matches any of these patterns; `*` stays within a name.
-fn globs(patterns: &[String]) -> Result<GlobSet, Fault> {
-    let mut globs = GlobSetBuilder::new();
-    for pattern in patterns {
+/// The patterns; `*` stays within a name.
+fn globs(patterns: &[String]) -> Result<Vec<GlobMatcher>, Fault> {
+    let glob = |pattern: &String| {
         let refused = |error| Fault::usage(format!("`{pattern}` is not a pattern for files")).because(error);
-        globs.add(GlobBuilder::new(pattern).literal_separator(true).build().map_err(refused)?);
-    }
-    globs.build().map_err(|error| Fault::usage("there are too many patterns for files").because(error))
+        Ok(GlobBuilder::new(pattern).literal_separator(true).build().map_err(refused)?.compile_matcher())
+    };
+    patterns.iter().map(glob).collect()
 }
 
-/// The version control system that a folder belongs to.
+/// The folders that version control systems keep for themselves.
+const OWN: [&str; 3] = [".git", ".hg", ".jj"];
+
+/// A version control system.
+#[derive(Debug, Clone, Copy)]
 enum Control {
     Git,
     Hg,
-    None,
+}
+
+/// The version control system whose root `folder` is.
+fn control_of(folder: &Path) -> Option<Control> {
+    match () {
+        () if folder.join(".hg").is_dir() => Some(Control::Hg),
+        () if folder.join(".git").exists() => Some(Control::Git),
+        () => None,
+    }
+}
+
+/// The version control system that a folder belongs to, and the root of its repository. Of two repositories within each other the inner one is meant.
+fn control(top: &Path) -> Option<(Control, &Path)> {
+    top.ancestors().find_map(|folder| Some((control_of(folder)?, folder)))
+}
+
+/// Whether a path is within what a version control system keeps for itself.
+fn is_own(path: &Path) -> bool {
+    path.components().any(|part| OWN.iter().any(|own| part.as_os_str() == *own))
 }
 
 impl Source {
@@ -65,23 +86,35 @@ impl Source {
 
     /// The same with those of the ignored files that match one of the patterns `ignored`, by their paths below the folder.
     pub async fn find_with(folder: &Path, ignored: &[String]) -> Result<Self, Fault> {
-        let ignored = globs(ignored)?;
         let top = folder
             .canonicalize()
             .map_err(|error| Fault::outside(format!("cannot open `{}`", folder.display())).because(error))?;
+        let globs = globs(ignored)?;
+        let no_match =
+            |pattern: &String| Fault::usage(format!("no ignored file of `{}` matches `{pattern}`", top.display()));
         let known = match control(&top) {
-            Control::Git => of_git(&top, !ignored.is_empty()).await?,
-            Control::Hg => of_hg(&top, !ignored.is_empty()).await?,
-            Control::None => Known::default(),
+            Some((control, root)) => {
+                let known = listed(control, &top, !ignored.is_empty()).await?;
+                // A folder that the repository around it ignores is none of it.
+                (root == top || !known.is_empty()).then_some(known)
+            }
+            None => None,
         };
-        let Known { tracked, mut unknown, ignored: left, revision, changed } = known;
-        // A folder that the repository around it ignores is none of it.
-        if tracked.is_empty() && unknown.is_empty() {
+        let Some(Known { tracked, mut unknown, ignored: left, revision, changed }) = known else {
+            if let Some(pattern) = ignored.first() {
+                return Err(no_match(pattern));
+            }
             let paths = everything(&top)?;
             let unknown = paths.iter().cloned().collect();
             return Ok(Self { top, paths, revision: None, changed: false, unknown });
+        };
+        for (pattern, glob) in ignored.iter().zip(globs) {
+            let before = unknown.len();
+            unknown.extend(left.iter().filter(|path| glob.is_match(path)).cloned());
+            if unknown.len() == before {
+                return Err(no_match(pattern));
+            }
         }
-        unknown.extend(left.into_iter().filter(|path| ignored.is_match(path)));
         let paths = with_folders(&top, tracked.into_iter().chain(unknown.iter().cloned()));
         Ok(Self { top, paths, revision, changed, unknown: unknown.into_iter().collect() })
     }
@@ -89,6 +122,12 @@ impl Source {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
+    }
+
+    /// Whether it has this folder.
+    pub fn has_folder(&self, path: &Path) -> bool {
+        let is_sent = || self.paths.iter().any(|known| known == path);
+        path.as_os_str().is_empty() || is_sent() && !self.top.join(path).is_file()
     }
 
     /// How much would be sent. What cannot be looked at counts nothing: sending it says why.
@@ -121,19 +160,6 @@ impl Source {
     }
 }
 
-/// Of two repositories within each other the inner one is meant.
-fn control(top: &Path) -> Control {
-    for folder in top.ancestors() {
-        if folder.join(".hg").is_dir() {
-            return Control::Hg;
-        }
-        if folder.join(".git").exists() {
-            return Control::Git;
-        }
-    }
-    Control::None
-}
-
 /// What a version control system says of a folder.
 #[derive(Default)]
 struct Known {
@@ -145,6 +171,81 @@ struct Known {
     ignored: Vec<PathBuf>,
     revision: Option<String>,
     changed: bool,
+}
+
+impl Known {
+    fn is_empty(&self) -> bool {
+        self.tracked.is_empty() && self.unknown.is_empty()
+    }
+
+    /// Adds what is known of the repository, or mere folder, in the folder `at`.
+    fn add(&mut self, at: &Path, inner: Self) {
+        let below = |paths: Vec<PathBuf>| paths.into_iter().map(|path| at.join(path));
+        self.tracked.extend(below(inner.tracked));
+        self.unknown.extend(below(inner.unknown));
+        self.ignored.extend(below(inner.ignored));
+    }
+}
+
+/// The files of a folder by its version control system. A repository within it is asked for its own.
+async fn listed(control: Control, top: &Path, asks_for_ignored: bool) -> Result<Known, Fault> {
+    let mut known = match control {
+        Control::Git => of_git(top, asks_for_ignored).await?,
+        Control::Hg => of_hg(top, asks_for_ignored).await?,
+    };
+    let is_folder = |path: &Path| std::fs::symlink_metadata(top.join(path)).is_ok_and(|found| found.is_dir());
+    let mut inner = BTreeSet::new();
+    for paths in [&mut known.tracked, &mut known.unknown] {
+        paths.retain(|path| !is_own(path));
+        // Git lists a repository within its own as a folder.
+        inner.extend(paths.extract_if(.., |path| is_folder(path)));
+    }
+    if matches!(control, Control::Hg) {
+        // Mercurial does not look into a repository within its own, and does not list it either.
+        inner.extend(repositories_in(top, asks_for_ignored).await?);
+    }
+    for paths in [&mut known.unknown, &mut known.ignored] {
+        paths.retain(|path| !inner.iter().any(|folder| path.starts_with(folder)));
+    }
+    for folder in inner {
+        let there = top.join(&folder);
+        let below = match control_of(&there) {
+            Some(control) => Box::pin(listed(control, &there, asks_for_ignored)).await?,
+            None => Known { unknown: everything(&there)?, ..Known::default() },
+        };
+        known.add(&folder, below);
+    }
+    Ok(known)
+}
+
+/// The topmost repositories below the root or a folder of a Mercurial repository that it does not ignore.
+async fn repositories_in(top: &Path, includes_ignored: bool) -> Result<Vec<PathBuf>, Fault> {
+    let (mut found, mut todo) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(folder) = todo.pop() {
+        // A folder that cannot be read has nothing to send.
+        for entry in std::fs::read_dir(top.join(&folder)).into_iter().flatten().flatten() {
+            let path = folder.join(entry.file_name());
+            if is_own(&path) || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            match control_of(&top.join(&path)) {
+                Some(_) => found.push(path),
+                None => todo.push(path),
+            }
+        }
+    }
+    if found.is_empty() || includes_ignored {
+        return Ok(found);
+    }
+    let mut kept = Vec::new();
+    for path in found {
+        let Some(name) = path.to_str() else { continue };
+        let said = hg(top, &["debugignore", &format!("path:{name}")], QUESTION).await?;
+        if said.code != Some(0) || !String::from_utf8_lossy(&said.stdout).contains(" is ignored") {
+            kept.push(path);
+        }
+    }
+    Ok(kept)
 }
 
 async fn of_git(top: &Path, asks_for_ignored: bool) -> Result<Known, Fault> {
@@ -194,16 +295,20 @@ fn names(said: HgOutput, top: &Path, program: &str) -> Result<Vec<PathBuf>, Faul
     Ok(names.map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name))).collect())
 }
 
-/// The files that are there, with the folders that they lie in. A repository within the repository is a folder whose files are its own:
-/// all of them are taken.
+/// Whether something is sent: sockets, pipes and devices are no files.
+fn is_sent(kind: std::fs::FileType) -> bool {
+    kind.is_file() || kind.is_symlink() || kind.is_dir()
+}
+
+/// The files that are there, with the folders that they lie in.
 fn with_folders(top: &Path, files: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     let mut paths = BTreeSet::new();
     for file in files {
-        let Ok(found) = std::fs::symlink_metadata(top.join(&file)) else { continue };
+        if !std::fs::symlink_metadata(top.join(&file)).is_ok_and(|found| is_sent(found.file_type())) {
+            continue;
+        }
         let folders = file.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         paths.extend(folders.map(Path::to_owned));
-        let below = if found.is_dir() { everything(&top.join(&file)).unwrap_or_default() } else { Vec::new() };
-        paths.extend(below.into_iter().map(|path| file.join(path)));
         paths.insert(file);
     }
     // In the order of their parts, a folder comes before its entries.
@@ -218,11 +323,12 @@ fn everything(top: &Path) -> Result<Vec<PathBuf>, Fault> {
         let here = top.join(&folder);
         for entry in std::fs::read_dir(&here).map_err(|error| failed(&here, error))? {
             let entry = entry.map_err(|error| failed(&here, error))?;
-            if [".git", ".hg", ".jj"].iter().any(|own| entry.file_name() == *own) {
+            let path = folder.join(entry.file_name());
+            let kind = entry.file_type().map_err(|error| failed(&entry.path(), error))?;
+            if is_own(&path) || !is_sent(kind) {
                 continue;
             }
-            let path = folder.join(entry.file_name());
-            if entry.file_type().map_err(|error| failed(&entry.path(), error))?.is_dir() {
+            if kind.is_dir() {
                 todo.push(path.clone());
             }
             paths.insert(path);
@@ -297,12 +403,57 @@ mod tests {
             run(top, &[program, "init"]);
             run(top, &[program, "add", "a", "known.env/.env"]);
             let source = Source::find_with(top, &["out/a.*".to_owned()]).await.unwrap();
-            assert!(Source::find_with(top, &["[".to_owned()]).await.is_err());
+            for wrong in ["[", "nothing"] {
+                assert!(Source::find_with(top, &[wrong.to_owned()]).await.is_err(), "{wrong}");
+            }
             let shown = shown(&source);
             assert!(shown.contains(&"out/a.log") && !shown.contains(&"out/b.log"), "{shown:?}");
             let found: Vec<&str> = source.credentials().into_iter().map(|path| path.to_str().unwrap()).collect();
             assert_eq!(found, [".env", "new/id_rsa"], "{program}");
         }
+    }
+
+    #[tokio::test]
+    async fn repositories_within_each_other_are_each_asked_for_their_own_files() {
+        for (outer, inner) in [("git", "git"), ("git", "hg"), ("hg", "git"), ("hg", "hg")] {
+            let place = place(&["a", "in/b", "in/c.log", "in/.env", "left/in/d", "plain/e"]);
+            let top = place.path();
+            let ignore = |program, folder: &str, rule: &str| {
+                let (file, syntax) =
+                    if program == "git" { (".gitignore", "") } else { (".hgignore", "syntax: glob\n") };
+                std::fs::write(top.join(folder).join(file), format!("{syntax}{rule}\n")).unwrap();
+            };
+            ignore(outer, "", "left");
+            ignore(inner, "in", "*.log");
+            for (program, folder) in [(outer, ""), (inner, "in"), (inner, "left/in")] {
+                run(&top.join(folder), &[program, "init"]);
+            }
+            run(&top.join("in"), &[inner, "add", "b"]);
+            run(&top.join("in"), &[inner, "commit", "-m", "one"]);
+            let source = Source::find(top).await.unwrap();
+            let shown: Vec<&str> = shown(&source).into_iter().filter(|path| !path.contains("ignore")).collect();
+            let mut expected = vec!["a", "in", "in/.env", "in/b", "plain", "plain/e"];
+            // The files of the other kind's repository are those of a folder to git.
+            if (outer, inner) == ("git", "hg") {
+                expected.insert(4, "in/c.log");
+            }
+            assert_eq!(shown, expected, "{inner} in {outer}");
+            let found: Vec<&str> = source.credentials().into_iter().map(|path| path.to_str().unwrap()).collect();
+            assert_eq!(found, ["in/.env"], "{inner} in {outer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_stays_and_a_repository_may_ignore_all_that_is_in_it() {
+        let place = place(&["a", "sub/b"]);
+        let top = place.path();
+        let _socket = std::os::unix::net::UnixListener::bind(top.join("socket")).unwrap();
+        assert_eq!(shown(&Source::find(top).await.unwrap()), ["a", "sub", "sub/b"]);
+        run(top, &["git", "init"]);
+        std::fs::write(top.join(".gitignore"), "*\n").unwrap();
+        assert!(Source::find(top).await.unwrap().is_empty());
+        // A folder in there is none of it.
+        assert_eq!(shown(&Source::find(&top.join("sub")).await.unwrap()), ["b"]);
     }
 
     #[tokio::test]

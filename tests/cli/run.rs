@@ -93,9 +93,14 @@ fn what_fails_here_is_never_taken_for_the_commands_end() {
     let refused: &[(&[&str], &str)] = &[
         (&["--no-such-option", "--", "true"], "unexpected argument"),
         (&[], "there is no command to run"),
-        (&["check"], "there is no `automation.toml` here"),
+        (&["check"], "there is no `automation.toml` for"),
         (&["--include-ignored", "[", "--", "true"], "is not a pattern for files"),
         (&["--workdir", "../up", "--", "true"], "not a path below the source"),
+        (&["make", "check"], "Type `automation"),
+        (&["--workdir", "nothing", "--", "true"], "is none of those that are sent"),
+        (&["--allow-file", "a", "--", "true"], "allows nothing"),
+        (&["--workdir", "a", "--", "true"], "is none of those that are sent"),
+        (&["--setup", "./missing.sh", "--", "true"], "there is no script `./missing.sh`"),
         (&["--source", "a", "--", "true"], "is not a folder"),
         (&["--distro", "debian1", "--", "true"], "debian1"),
         (&["--env", "1A=b", "--", "true"], "is not the name of a variable"),
@@ -109,8 +114,12 @@ fn what_fails_here_is_never_taken_for_the_commands_end() {
         project.run(words).expect(125).tells(&[told]);
     }
     assert_eq!(project.place.json(&["runs", "list", "--json"]), serde_json::json!([]), "nothing was begun");
-    let missing = project.run(&["--workdir", "nothing", "--", "true"]).expect(125);
-    missing.tells(&["the source has no folder 'nothing'"]);
+    let own = project.run(&["--json", "--", "sh", "-c", "exit 125"]).expect(125).json();
+    assert_eq!(own["exit"], serde_json::json!({"kind": "code", "value": 125}));
+    // What only the machine finds is no end of the command either.
+    symlink("/nothing", project.folder.join("link")).unwrap();
+    let lost = project.run(&["--json", "--workdir", "link", "--", "true"]).expect(125);
+    assert_eq!(lost.json()["exit"], serde_json::json!({"kind": "lost", "value": "the source has no folder 'link'"}));
     project.run(&["--artifact", "nothing/*", "--", "true"]).expect(125).tells(&["nothing matches: nothing/*"]);
     project.run(&["--setup", "exit 3", "--", "true"]).expect(125).tells(&["`setup` failed with exit status 3"]);
     project.run(&["--timeout", "1s", "--", "sleep", "60"]).expect(124).tells(&["its time was over"]);
@@ -309,6 +318,7 @@ fn what_looks_like_a_credential_stays_here_unless_it_is_named() {
     run_here(&project.folder, &["git", "init"]);
     run_here(&project.folder, &["git", "add", "-f", "."]);
     project.run(&["--", "test", "-e", "a/id_rsa"]).expect(0);
+    project.run(&["--include-ignored", "*.o", "--", "true"]).expect(125).tells(&["no ignored file of", "`*.o`"]);
     fs::write(project.folder.join(".gitignore"), "*.o\nout\n").unwrap();
     for name in ["x.o", "out/y", "out/z"] {
         project.write(name, "");

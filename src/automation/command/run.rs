@@ -8,7 +8,7 @@ use std::time::Duration;
 use flow::command::{CommandJob, CommandRecords, run_command};
 use flow::task::begun::OnceBegun;
 use flow::transfer::artifacts::Fetch;
-use model::base::text;
+use model::base::{quote, text};
 use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::{Machine, ProviderKind};
@@ -46,7 +46,7 @@ const EXAMPLES: &str = "Examples:\n  automation run -- make check\n  \
 pub struct Args {
     /// A command of the project's `automation.toml`; what stands behind `--` is added to it
     #[arg(value_name = "NAME", conflicts_with = "shell")]
-    name: Option<String>,
+    names: Vec<String>,
     /// The program and its arguments; no shell comes in between
     #[arg(last = true, value_name = "COMMAND")]
     words: Vec<String>,
@@ -151,6 +151,9 @@ async fn show_plan(context: &Context, args: &Args, project: &Project) -> Result<
     for path in &source.paths {
         screen.data(&format!("{}\n", path.display()));
     }
+    for path in args.files.refused(&source)? {
+        screen.message(&format!("Would be refused without `--allow-file`: {}", path.display()));
+    }
     screen.message(&format!(
         "{}, {}: {}",
         text::pluralize(size.files, "file"),
@@ -174,7 +177,16 @@ impl Project {
         let folder = named.map_or_else(current_folder, |named| Ok(named.to_owned()))?;
         let file = ProjectFile::find(&folder)?;
         let root = file.as_ref().map_or(&*folder, ProjectFile::root).to_owned();
-        let Some(name) = &args.name else {
+        let name = match args.names.as_slice() {
+            [] => None,
+            [name] => Some(name),
+            words => {
+                let line = quote::join(words).unwrap_or_else(|_| words.join(" "));
+                return Err(Fault::usage(format!("a command stands behind `--`, and `{line}` does not"))
+                    .hint(format!("Type `automation run -- {line}`.")));
+            }
+        };
+        let Some(name) = name else {
             let command = file.as_ref().map(ProjectFile::usual).unwrap_or_default();
             let words = match &args.shell {
                 Some(line) => ["bash", "-c", line].map(str::to_owned).to_vec(),
@@ -186,7 +198,8 @@ impl Project {
             return Ok(Self { command: ProjectCommand { words, ..command }, folder, root });
         };
         let file = file.ok_or_else(|| {
-            Fault::usage(format!("there is no `{}` here that could have a command `{name}`", project::file::NAME))
+            let (file, folder) = (project::file::NAME, folder.display());
+            Fault::usage(format!("there is no `{file}` for `{folder}` that could have a command `{name}`"))
                 .hint("A command that has no name there stands after `--`: `automation run -- COMMAND`.")
         })?;
         let command = file.command(name, &args.words)?;
@@ -243,6 +256,9 @@ impl Args {
         let (secrets, input) = (self.variables.secrets()?, self.input()?);
         let source = self.files.find(&folder).await?;
         self.files.check(&source, &context.screen)?;
+        if !source.has_folder(Path::new(&workdir)) {
+            return Err(Fault::usage(format!("the folder `{workdir}` is none of those that are sent")));
+        }
         let (words, patience) = (command.words, self.wait.unwrap_or(project::PATIENCE));
         let command = FolderCommand { words, env, secrets, input, workdir, patience, source: Some(source) };
         Ok(Resolved { command, plan, order, fetch, limit })

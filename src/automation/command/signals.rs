@@ -132,7 +132,7 @@ impl SignalTargets {
         match choice {
             InterruptChoice::Detach => {
                 self.detach.cancel();
-                ui::complain("\nDetaching; the tests go on.");
+                ui::complain("\nDetaching; what runs there goes on.");
             }
             InterruptChoice::Cancel => {
                 self.stop.cancel();
@@ -145,7 +145,7 @@ impl SignalTargets {
     /// Asks what to do; a second Ctrl-C, and SIGTERM, mean to cancel.
     async fn ask(&self, signals: &mut Signals) -> InterruptChoice {
         self.screen.hold();
-        ui::complain("\nThe tests go on meanwhile.");
+        ui::complain("\nWhat runs there goes on meanwhile.");
         let settled = CancellationToken::new();
         let theirs = settled.clone();
         let asking = tokio::task::spawn_blocking(move || choice::choose(ANSWER_LIMIT, &theirs));

@@ -13,7 +13,7 @@ const MOST_FILES: u64 = 100_000;
 const MOST_BYTES: u64 = 1 << 30;
 
 /// How many files a refusal names.
-const NAMED: usize = 10;
+const NAMED: usize = 100;
 
 /// The files that travel.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -48,23 +48,33 @@ impl SourceArgs {
         Source::find_with(folder, &self.include_ignored).await
     }
 
+    /// The files that look like credentials and were not allowed.
+    pub fn refused<'a>(&self, source: &'a Source) -> Result<Vec<&'a Path>, Fault> {
+        let found = source.credentials();
+        // A leading `./` means nothing.
+        let allowed: Vec<&Path> = self.allow_file.iter().map(|name| name.strip_prefix(".").unwrap_or(name)).collect();
+        if let Some(odd) = allowed.iter().find(|name| !found.contains(name)) {
+            return Err(Fault::usage(format!("`--allow-file {}` allows nothing", odd.display()))
+                .hint("It names a file that would be refused otherwise, by its path below the folder that is sent; `--plan` lists those."));
+        }
+        Ok(found.into_iter().filter(|path| !allowed.contains(path)).collect())
+    }
+
     /// Refuses files that look like credentials, and asks where there is very much to send.
     pub fn check(&self, source: &Source, screen: &Screen) -> Result<(), Fault> {
-        // A leading `./` means nothing.
-        let allowed = |path: &Path| self.allow_file.iter().any(|name| name.strip_prefix(".").unwrap_or(name) == path);
-        let refused: Vec<&Path> = source.credentials().into_iter().filter(|path| !allowed(path)).collect();
+        let refused = self.refused(source)?;
         if !refused.is_empty() {
-            let mut names: Vec<String> = refused.iter().take(NAMED).map(|path| path.display().to_string()).collect();
-            if refused.len() > NAMED {
-                names.push(format!("and {} more", refused.len() - NAMED));
-            }
-            let what = if refused.len() == 1 {
-                "a file that looks like a credential"
-            } else {
-                "files that look like credentials"
+            let named = refused.len().min(NAMED);
+            let names: Vec<String> = refused.iter().take(named).map(|path| path.display().to_string()).collect();
+            let more = refused.len() - named;
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let (what, them) = match refused.len() {
+                1 => ("a file that looks like a credential", "it"),
+                _ => ("files that look like credentials", "them"),
             };
-            return Err(Fault::usage(format!("{what} would be sent: {}", names.join(", ")))
-                .hint("Have it ignored by your version control system, move it away, or send it all the same with `--allow-file FILE`."));
+            return Err(Fault::usage(format!("{what} would be sent: {}{more}", names.join(", "))).hint(format!(
+                "Have {them} ignored by your version control system, move {them} away, or send {them} all the same with `--allow-file FILE`."
+            )));
         }
         let size = source.size();
         if self.yes || size.files <= MOST_FILES && size.bytes <= MOST_BYTES {

@@ -122,7 +122,7 @@ fn ended_words(exit: &Exit, timed_out: bool) -> String {
         Exit::Code(0) => "Succeeded".to_owned(),
         Exit::Code(_) | Exit::Signal(_) => format!("Ended with {exit}"),
         Exit::Lost(_) if timed_out => "Ended because its time was over".to_owned(),
-        Exit::Lost(why) => format!("Lost ({why})"),
+        Exit::Lost(why) => format!("Not run, or lost ({why})"),
     }
 }
 

@@ -45,6 +45,10 @@ impl SetUp {
                 }
                 text::unix(&std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?)
             }
+            _ if given.contains('/') && !given.contains(char::is_whitespace) => {
+                return Err(Fault::usage(format!("there is no script `{given}`"))
+                    .hint("What has no space and a `/` in it is taken for a file, all else for a line of the shell."));
+            }
             _ => format!("{given}\n"),
         };
         if text.trim().is_empty() {
@@ -79,7 +83,7 @@ mod tests {
         let read = |given: &str| SetUp::read(given, Path::new(""));
         assert_eq!(read(file.to_str().unwrap()).unwrap().text, "#!/bin/sh\ntrue\n");
         assert_eq!(read("apt-get install -y jq").unwrap().text, "apt-get install -y jq\n");
-        assert!(read(" ").is_err());
+        assert!(read(" ").is_err() && read("./missing.sh").is_err() && read("/").is_err() && read("rm /x").is_ok());
         std::fs::write(&file, b"\xff").unwrap();
         assert!(read(file.to_str().unwrap()).unwrap_err().message.starts_with("cannot read the script"));
     }

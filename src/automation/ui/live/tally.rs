@@ -169,13 +169,14 @@ impl Tally {
         self.latest.push_back(at);
     }
 
-    /// How long a test takes, all machines together: by the latest of them, for where nothing is foreseen the longest are run first.
+    /// How long a test takes, all machines together: by all that have ended, or by the latest of them where that is less. Where nothing is foreseen
+    /// the longest are run first, and all together would foretell hours that never come.
     fn pace(&self, since: Timestamp, now: Timestamp) -> Option<Duration> {
         let done = self.done();
-        match self.latest.front() {
-            Some(first) if self.latest.len() >= LATEST => Some(clock::since(*first, now).div_f64((LATEST - 1) as f64)),
-            _ => (done >= PACE_TESTS).then(|| clock::since(since, now).div_f64(done as f64)),
-        }
+        let all = (done >= PACE_TESTS).then(|| clock::since(since, now).div_f64(done as f64))?;
+        let first = self.latest.front().filter(|_| self.latest.len() >= LATEST);
+        let latest = first.map(|first| clock::since(*first, now).div_f64((LATEST - 1) as f64));
+        Some(latest.map_or(all, |latest| latest.min(all)))
     }
 
     /// How many tests have ended.
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pace_is_that_of_the_latest_tests() {
+    fn the_pace_is_that_of_the_latest_tests_where_they_are_shorter() {
         let mut tally = Tally::default();
         tally.begin(None, at(0));
         let mut now = 0;

@@ -153,6 +153,11 @@ impl Queue {
         self.out == 0 && (self.ends() || self.done == self.items.len())
     }
 
+    /// Whether any test has come to a result on any machine.
+    pub fn has_any_result(&self) -> bool {
+        self.items.values().any(|item| !item.tries.is_empty())
+    }
+
     /// Whether no further test is begun.
     fn ends(&self) -> bool {
         self.stopped.is_some() || self.closed.is_some()

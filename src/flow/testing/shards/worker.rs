@@ -192,8 +192,15 @@ impl Worker<'_> {
         let machine = self.machine().id.clone();
         let exit = ran.runner.clone();
         let muted = |test: TestResult| TestResult { muted: mute::find(&self.record.mutes, &test.name), ..test };
-        let results: Vec<TestResult> = ran.tests.into_iter().map(muted).collect();
-        let unbuilt = unbuilt(&results, &exit, ran.said);
+        let mut results: Vec<TestResult> = ran.tests.into_iter().map(muted).collect();
+        let unbuilt = match self.board.ask(|queue| queue.has_any_result()).unwrap_or_default() {
+            // What is tested can be run: it is the machine that cannot run it any more, and another may.
+            true => {
+                results.iter_mut().for_each(lose_what_was_not_run);
+                None
+            }
+            false => unbuilt(&results, &exit, ran.said),
+        };
         // A part that had come to its end by itself is judged as ever.
         let taken_back = self.durable.notice().is_some() && matches!(exit, Exit::Lost(_));
         let end =
@@ -275,6 +282,12 @@ pub(super) async fn unless_taken_back<T>(
         biased;
         done = work => done,
         notice = durable.noticed() => Err(taken_back(durable.machine(), &notice)),
+    }
+}
+
+fn lose_what_was_not_run(test: &mut TestResult) {
+    if test.outcome == TestOutcome::NotRun {
+        test.outcome = TestOutcome::Lost;
     }
 }
 

@@ -10,7 +10,7 @@ use model::build::BuildStore;
 use model::connection::Connection;
 use model::event::{RunEvent, TroubleEvent};
 use model::exit::Exit;
-use model::fault::{Fault, FaultKind};
+use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::Machine;
 use model::preparation::{SecretFile, UserCommand};
@@ -213,26 +213,8 @@ impl CommandOnMachine<'_> {
         if let Some(secrets) = job.command.secrets(durable.folder()) {
             until_stopped(run, send_secrets(durable, &secrets)).await?;
         }
-        let launching = async { Ok(durable.launch_task(&task.begun.id, &step.command).await?) };
-        match until_stopped(run, launching).await {
-            Err(fault) if fault.kind != FaultKind::Infrastructure => return Err(fault),
-            // Following it tells what became of it.
-            _ => {}
-        }
-        match job.once_begun {
-            // A user who interrupts at the last moment wants nothing left there.
-            OnceBegun::Leave(announce) if !run.stop.is_cancelled() => match announce(machine) {
-                Ok(()) => return Ok(Completion::Detach(None)),
-                Err(fault) => {
-                    run.stop.cancel();
-                    drop(follow(run, durable, job.command, task, self.records).await);
-                    return Err(fault);
-                }
-            },
-            OnceBegun::Leave(_) => {}
-            OnceBegun::Follow(left) => left(),
-        }
-        follow(run, durable, job.command, task, self.records).await
+        task.begun.launch(run, durable, &step.command).await?;
+        job.once_begun.go_on(run, machine, follow(run, durable, job.command, task, self.records)).await
     }
 }
 

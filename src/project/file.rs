@@ -9,6 +9,7 @@ use model::fault::Fault;
 use serde::{Deserialize, Deserializer};
 
 use crate::declared::NetworkWord;
+use crate::source::is_repository;
 
 /// The file's name.
 pub const NAME: &str = "automation.toml";
@@ -99,8 +100,7 @@ impl ProjectFile {
     /// repository around it only the folder itself counts.
     pub fn find(folder: &Path) -> Result<Option<Self>, Fault> {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let is_root = |folder: &Path| [".git", ".hg", ".jj"].iter().any(|own| folder.join(own).exists());
-        let Some(root) = folder.ancestors().find(|above| is_root(above)) else { return Self::read_in(&folder) };
+        let Some(root) = folder.ancestors().find(|above| is_repository(above)) else { return Self::read_in(&folder) };
         for above in folder.ancestors() {
             if let Some(found) = Self::read_in(above)? {
                 return Ok(Some(found));

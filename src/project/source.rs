@@ -72,6 +72,11 @@ fn control(top: &Path) -> Option<(Control, &Path)> {
     top.ancestors().find_map(|folder| Some((control_of(folder)?, folder)))
 }
 
+/// Whether a folder is the root of a repository.
+pub(crate) fn is_repository(folder: &Path) -> bool {
+    OWN.iter().any(|own| folder.join(own).exists())
+}
+
 /// Whether a path is within what a version control system keeps for itself.
 fn is_own(path: &Path) -> bool {
     path.components().any(|part| OWN.iter().any(|own| part.as_os_str() == *own))

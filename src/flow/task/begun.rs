@@ -9,12 +9,13 @@ use model::base::id::{MachineId, TaskId};
 use model::connection::Process;
 use model::event::{MachineEvent, TroubleEvent};
 use model::exit::Exit;
-use model::fault::Fault;
+use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
-use model::task::{Chunk, Offsets, TaskOutput, TaskRecord};
+use model::task::{Chunk, Command, Offsets, TaskOutput, TaskRecord};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::lease::{Completion, until_stopped};
 use crate::run::{Run, saturating_add};
 use crate::task::durable::{Durable, Task};
 
@@ -76,7 +77,41 @@ impl TaskEnd {
     }
 }
 
+impl OnceBegun<'_> {
+    /// Goes on with a task that was begun on `machine`: `following` it to its end, or leaving it there.
+    pub async fn go_on<T>(
+        self,
+        run: &Run,
+        machine: &Machine,
+        following: impl Future<Output = Result<Completion<Option<T>>, Fault>>,
+    ) -> Result<Completion<Option<T>>, Fault> {
+        match self {
+            // A user who interrupts at the last moment wants nothing left there.
+            Self::Leave(announce) if !run.stop.is_cancelled() => match announce(machine) {
+                Ok(()) => return Ok(Completion::Detach(None)),
+                Err(fault) => {
+                    run.stop.cancel();
+                    // What came of it so far does not matter, but a machine that stays must not go on running it.
+                    drop(following.await);
+                    return Err(fault);
+                }
+            },
+            Self::Leave(_) => {}
+            Self::Follow(left) => left(),
+        }
+        following.await
+    }
+}
+
 impl BegunTask {
+    /// Starts it, at most once, and returns. A connection that cannot be made again is not an error here: following the task reports that.
+    pub async fn launch(&self, run: &Run, durable: &Durable, command: &Command) -> Result<(), Fault> {
+        match until_stopped(run, async { Ok(durable.launch_task(&self.id, command).await?) }).await {
+            Err(fault) if fault.kind != FaultKind::Infrastructure => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for its end and keeps its output; none when the run is asked to leave it running. `stop` ends it, as its limit does.
     pub async fn follow(
         &self,

@@ -122,21 +122,7 @@ impl TestOnMachine<'_> {
         let keep = |begun: &BegunTests| self.record(begun, booting).keep(self.records.folder);
         let begun = begin(run, durable, ready, job.limit, &keep).await?;
         let task = task.insert(self.record(&begun, booting));
-        match job.once_begun {
-            // A user who interrupts at the last moment wants nothing left there.
-            OnceBegun::Leave(announce) if !run.stop.is_cancelled() => match announce(machine) {
-                Ok(()) => return Ok(Completion::Detach(None)),
-                Err(fault) => {
-                    run.stop.cancel();
-                    // Their results so far do not matter, but a machine that stays must not go on running them.
-                    drop(follow(run, durable, job.runner, task, self.records).await);
-                    return Err(fault);
-                }
-            },
-            OnceBegun::Leave(_) => {}
-            OnceBegun::Follow(left) => left(),
-        }
-        follow(run, durable, job.runner, task, self.records).await
+        job.once_begun.go_on(run, machine, follow(run, durable, job.runner, task, self.records)).await
     }
 
     /// The record by which a later driver follows the tests.

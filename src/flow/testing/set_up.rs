@@ -10,7 +10,7 @@ use model::build::{BuildOrigin, BuildStore};
 use model::connection::{Connection, ConnectionError};
 use model::event::TestsEvent;
 use model::exit::Exit;
-use model::fault::{Fault, FaultKind};
+use model::fault::Fault;
 use model::machine::Machine;
 use model::outcome::not_run_results;
 use model::output::{OutputLimits, run_command};
@@ -174,8 +174,6 @@ pub async fn begin(
 ) -> Result<BegunTests, Fault> {
     let begun = ready.begun(durable.machine(), run.now(), limit);
     keep(&begun)?;
-    match until_stopped(run, async { Ok(durable.launch_task(&begun.task.id, &ready.runner.command).await?) }).await {
-        Err(fault) if fault.kind != FaultKind::Infrastructure => Err(fault),
-        _ => Ok(begun),
-    }
+    begun.task.launch(run, durable, &ready.runner.command).await?;
+    Ok(begun)
 }

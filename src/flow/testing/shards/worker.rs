@@ -19,7 +19,7 @@ use model::runner::{Part, Runner};
 use model::task::{Offsets, TaskOutput};
 use tokio::sync::OnceCell;
 
-use crate::lease::{Completion, LeaseEnd, until_stopped};
+use crate::lease::{Completion, LeaseEnd};
 use crate::run::{Run, saturating_add};
 use crate::task::begun::BegunTask;
 use crate::task::durable::Durable;
@@ -143,11 +143,8 @@ impl Worker<'_> {
             Some(first) => self.durable.guest().after(folder, &first.task.id, &step.command),
         };
         let Some(command) = command else { return Ok(begun) };
-        match until_stopped(self.run, async { Ok(self.durable.launch_task(&begun.task.id, &command).await?) }).await {
-            // Following it tells what became of it.
-            Err(fault) if fault.kind != FaultKind::Infrastructure => return Err(fault),
-            _ => (self.begun)(),
-        }
+        begun.task.launch(self.run, self.durable, &command).await?;
+        (self.begun)();
         Ok(begun)
     }
 

@@ -1,8 +1,10 @@
 #!/bin/bash
 # Runs a user's command on a machine, in a work folder of its own.
 #
-#   run-command.sh prepare                                        makes the work folder, with src, results and tmp in it
+#   run-command.sh prepare [again]                                makes the work folder, with src, results and tmp in it; with `again` the src of an
+#                                                                 earlier run stays as it is
 #   run-command.sh run WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
+#   run-command.sh talk WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
 #
 # WORKDIR   the folder in which it runs, below the source; empty for its top
 # SECRETS   a file with NAME=VALUE, a NUL behind each, in a folder of its own; both are gone before the program begins. Such variables are set as well, and `***`
@@ -10,9 +12,9 @@
 # COUNT     how many variables follow; they are set for the program and not for this script
 #
 # The program is started as it is named: no shell splits or expands its words. It reads this script's standard input. TMPDIR is a folder that is removed with
-# the work folder. Processes that it leaves behind are ended with it.
+# the work folder. Processes that it leaves behind are ended with it. `talk` is for a program that a person talks with: it takes this script's place, and its terminal.
 #
-# Exit codes of `run`: that of the program, 128 and its number for a signal; 126 it cannot be executed, 127 there is no such program;
+# Exit codes of `run` and `talk`: that of the program, 128 and its number for a signal; 126 it cannot be executed, 127 there is no such program;
 # 125 something failed before it, which the file `not-run` beside this script then says. Of `prepare`: 1 something failed. 64 wrong arguments.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -74,8 +76,8 @@ end_masks() {
 (($# >= 1)) || usage "expected a verb"
 secrets=()
 case $1 in
-    prepare) prepare ;;
-    run)
+    prepare) prepare "${2:-}" ;;
+    run | talk)
         [[ $# -ge 5 && $4 =~ ^[0-9]+$ && $(($# - 4)) -gt $4 ]] ||
             usage "expected a folder, a file, a number, variables and a program"
         # All that fails from here on must not be taken for the program's own end.
@@ -83,6 +85,7 @@ case $1 in
         take
         enter "$2"
         [[ $3 == - ]] || read_secrets "$3"
+        if [[ $1 == talk ]]; then start "${@:4}"; fi
         run_apart start "${@:4}"
         ;;
     *) usage "unknown verb '$1'" ;;

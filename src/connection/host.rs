@@ -75,7 +75,8 @@ impl Provider for HostProvider {
         };
         confirm(ResourceKind::RemoteFiles, &files(Some(machine), request), &login(machine))?;
         let (id, run, owner) = (request.id.clone(), request.run.clone(), request.owner.clone());
-        Ok(Machine { id, run, owner, created_at: request.now, expires_at: request.expires_at, ..machine.clone() })
+        let expires_at = request.expires_at.min(machine.expires_at);
+        Ok(Machine { id, run, owner, created_at: request.now, expires_at, ..machine.clone() })
     }
 
     /// The machine is up already, or it is not; the time is for a slow network.

@@ -1,6 +1,10 @@
 //! A user's command on a machine of its own: the source comes there, the command is begun and followed to its end, or left there,
 //! and its files come home.
 
+pub mod cells;
+mod terminal;
+mod watch;
+
 use std::time::{Duration, Instant};
 
 use model::artifact::CollectedArtifacts;
@@ -20,6 +24,8 @@ use model::task::{Offsets, TaskOutput};
 use model::work::Work;
 use serde::{Deserialize, Serialize};
 
+use crate::command::terminal::run_on_terminal;
+use crate::command::watch::run_again;
 use crate::contract;
 use crate::image::bake::{BakeOptions, request_with_image};
 use crate::lease::{self, Completion, LeaseEnd, until_stopped, with_machine};
@@ -31,6 +37,10 @@ use crate::task::begun::{BegunTask, OnceBegun};
 use crate::task::durable::Durable;
 use crate::task::files::make_folder;
 use crate::transfer::artifacts::{self, Fetch};
+use crate::transfer::sync_back::{self, SyncBack, SyncedBack};
+
+pub use terminal::Conversation;
+pub use watch::Watch;
 
 /// The exit status of a command that was not run; one that was may have it too.
 const NOT_RUN: Exit = Exit::Code(125);
@@ -54,6 +64,12 @@ pub struct CommandJob<'a> {
     pub fetch: &'a Fetch,
     /// How long the machine is kept where the command fails; none for not at all.
     pub keep_failed: Option<Duration>,
+    /// The files that are brought back into the folder that they came from; none for none.
+    pub sync_back: Option<&'a SyncBack>,
+    /// Who talks with the command on a terminal. Such a command does not go on without its driver.
+    pub conversation: Option<&'a dyn Conversation>,
+    /// Who waits for changes of its files, where it runs again after each.
+    pub watch: Option<&'a dyn Watch>,
     /// What happens once the command goes on by itself.
     pub once_begun: OnceBegun<'a>,
 }
@@ -91,6 +107,9 @@ pub struct CommandTask {
     /// How long the machine is kept where it fails.
     #[serde(default, with = "clock::optional_seconds")]
     pub keep_failed: Option<Duration>,
+    /// The files to bring back after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_back: Option<SyncBack>,
 }
 
 /// What a command came to.
@@ -107,6 +126,17 @@ pub struct CommandOutcome {
     pub peak_memory: Option<u64>,
     /// The files that were fetched; none if none were asked for.
     pub artifacts: Option<CollectedArtifacts>,
+    /// The files that were brought back; none if none were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced_back: Option<SyncedBack>,
+}
+
+impl CommandOutcome {
+    /// What is wrong with the files that were to come home.
+    pub fn lack(&self) -> Option<Fault> {
+        let fetched = self.artifacts.as_ref().and_then(CollectedArtifacts::fault);
+        fetched.or_else(|| self.synced_back.as_ref().and_then(SyncedBack::fault))
+    }
 }
 
 /// The end of a job, and what was written down of its command; none where that never began.
@@ -191,7 +221,7 @@ impl CommandOnMachine<'_> {
         let began = Instant::now();
         let preparing = prepare(run, machine, durable, job.command, &target, self.records.builds);
         let (before, _) = until_stopped(run, preparing).await?;
-        let step = job.command.run(durable.folder());
+        let limit = job.command.run(durable.folder()).limit;
         let task = kept.insert(CommandTask {
             settings: job.command.settings(),
             image: job.order.image_words(job.plan),
@@ -203,19 +233,37 @@ impl CommandOnMachine<'_> {
                 id: TaskId::random(),
                 folder: durable.folder().to_owned(),
                 began_at: run.now(),
-                limit: job.limit.unwrap_or(step.limit),
+                limit: job.limit.unwrap_or(limit),
                 log_base: Offsets::default(),
             },
             fetch: job.fetch.clone(),
             keep_failed: job.keep_failed,
+            sync_back: job.sync_back.cloned(),
         });
-        task.keep(self.records.folder)?;
-        if let Some(secrets) = job.command.secrets(durable.folder()) {
-            until_stopped(run, send_secrets(durable, &secrets)).await?;
+        if let Some(conversation) = job.conversation {
+            return run_on_terminal(run, durable, job.command, task, self.records, conversation).await;
         }
-        task.begun.launch(run, durable, &step.command).await?;
+        begin(run, durable, job.command, task, self.records).await?;
+        if let Some(watch) = job.watch {
+            return run_again(run, (machine, durable), (job, watch), task, (self.records, &target)).await;
+        }
         job.once_begun.go_on(run, machine, follow(run, durable, job.command, task, self.records)).await
     }
+}
+
+/// Begins the command on its machine, where nobody has to follow it.
+async fn begin(
+    run: &Run,
+    durable: &Durable,
+    command: &dyn UserCommand,
+    task: &CommandTask,
+    records: &CommandRecords<'_>,
+) -> Result<(), Fault> {
+    task.keep(records.folder)?;
+    if let Some(secrets) = command.secrets(durable.folder()) {
+        until_stopped(run, send_secrets(durable, &secrets)).await?;
+    }
+    task.begun.launch(run, durable, &command.run(durable.folder()).command).await
 }
 
 /// Puts secrets where the command takes them from.
@@ -253,31 +301,76 @@ async fn follow(
     if let Some(outcome) = CommandOutcome::read(records.folder) {
         return Ok(Completion::Release(Some(outcome)));
     }
-    let machine = &run.on(&durable.machine().id);
-    let showing = machine.teller.begin(Work::RunningCommand { line: command.line() });
-    let ended = match task.begun.follow(machine, durable, records.output, &run.stop).await {
-        Ok(Some(ended)) => ended,
-        Ok(None) => return Ok(Completion::Detach(None)),
-        Err(fault) if run.stop.is_cancelled() => return Err(fault),
-        Err(fault) => {
-            run.tell(RunEvent::Failed { failure: (&fault).into() });
-            return Ok(Completion::Detach(None));
-        }
+    let outcome = match follow_to_end(run, durable, command, task, records).await? {
+        Some(ended) => settle(run, durable, command, task, records, ended).await,
+        None => return Ok(Completion::Detach(None)),
     };
-    showing.finish();
-    let took = ended.took(task.begun.began_at, run.now());
-    let exit = excused(durable, command, ended.exit).await;
-    let artifacts = fetch(machine, durable, command, task, records.folder).await;
-    let peak_memory = ended.record.and_then(|record| record.peak_memory);
-    let outcome = CommandOutcome { exit, timed_out: ended.timed_out, took, peak_memory, artifacts };
     // Releasing takes a while; a driver that dies during it must not lose what is known.
     if let Err(fault) = json(&outcome).and_then(|text| records.folder.store_outcome(&text)) {
         run.tell(TroubleEvent::from(&fault));
     }
-    Ok(match task.keep_failed.filter(|_| !outcome.exit.is_success() && !run.stop.is_cancelled()) {
+    Ok(complete(run, task, outcome))
+}
+
+/// Follows the command to its end; none where the user leaves it.
+async fn follow_to_end(
+    run: &Run,
+    durable: &Durable,
+    command: &dyn UserCommand,
+    task: &CommandTask,
+    records: &CommandRecords<'_>,
+) -> Result<Option<CommandExit>, Fault> {
+    let machine = &run.on(&durable.machine().id);
+    let showing = machine.teller.begin(Work::RunningCommand { line: command.line() });
+    let ended = match task.begun.follow(machine, durable, records.output, &run.stop).await {
+        Ok(Some(ended)) => ended,
+        Ok(None) => return Ok(None),
+        Err(fault) if run.stop.is_cancelled() => return Err(fault),
+        Err(fault) => {
+            run.tell(RunEvent::Failed { failure: (&fault).into() });
+            return Ok(None);
+        }
+    };
+    showing.finish();
+    Ok(Some(CommandExit {
+        took: ended.took(task.begun.began_at, run.now()),
+        exit: ended.exit,
+        timed_out: ended.timed_out,
+        peak_memory: ended.record.and_then(|record| record.peak_memory),
+    }))
+}
+
+/// How a command ended on its machine.
+struct CommandExit {
+    exit: Exit,
+    took: Duration,
+    timed_out: bool,
+    peak_memory: Option<u64>,
+}
+
+/// Brings the files of a command that ended home; gives what it came to.
+async fn settle(
+    run: &Run,
+    durable: &Durable,
+    command: &dyn UserCommand,
+    task: &CommandTask,
+    records: &CommandRecords<'_>,
+    ended: CommandExit,
+) -> CommandOutcome {
+    let run = &run.on(&durable.machine().id);
+    let CommandExit { exit, took, timed_out, peak_memory } = ended;
+    let exit = excused(durable, command, exit).await;
+    let artifacts = fetch(run, durable, command, task, records.folder).await;
+    let synced_back = bring_back(run, durable, command, task, records.folder).await;
+    CommandOutcome { exit, timed_out, took, peak_memory, artifacts, synced_back }
+}
+
+/// What becomes of the machine.
+fn complete(run: &Run, task: &CommandTask, outcome: CommandOutcome) -> Completion<Option<CommandOutcome>> {
+    match task.keep_failed.filter(|_| !outcome.exit.is_success() && !run.stop.is_cancelled()) {
         Some(span) => Completion::Keep(Some(outcome), span),
         None => Completion::Release(Some(outcome)),
-    })
+    }
 }
 
 /// How the command ended: a status that is not its own is no end of it.
@@ -310,5 +403,22 @@ async fn fetch(
         Err(fault) => {
             Some(CollectedArtifacts { folder: into, failed: Some(fault.line()), ..CollectedArtifacts::default() })
         }
+    }
+}
+
+/// Brings files back into the folder that they came from, also after a command that failed.
+async fn bring_back(
+    run: &Run,
+    durable: &Durable,
+    command: &dyn UserCommand,
+    task: &CommandTask,
+    kept: &dyn RunFolder,
+) -> Option<SyncedBack> {
+    let files = task.sync_back.as_ref().filter(|_| !run.stop.is_cancelled())?;
+    let root = hold::root(durable, command, command.root(), &task.begun.folder).await;
+    let into = kept.path().join("changed");
+    match until_stopped(run, sync_back::sync_back(&run.teller, durable, &root, files, &into)).await {
+        Ok(synced) => Some(synced),
+        Err(fault) => Some(SyncedBack { failed: Some(fault.line()), ..SyncedBack::default() }),
     }
 }

@@ -24,6 +24,7 @@ use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::task::files::write_files;
 use crate::task::step::{do_step, failed};
+use crate::transfer::sync;
 
 /// How many times sending the source is tried again after its connection broke.
 const MORE_SENDS: u32 = 2;
@@ -159,8 +160,17 @@ async fn send_files(run: &Run, durable: &Durable, files: &FilesToSend) -> Result
         let done = moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
         run.tell(StepEvent::Moved { done, total: None });
     };
-    let totals = durable.trees()?.upload_some(&files.from, &files.paths, &files.to, &progress).await?;
-    sending.finish_with(Moved { files: totals.files, bytes: totals.bytes });
+    let (files, bytes) = match files.syncs {
+        true => {
+            let done = sync::sync_some(durable, &run.teller, &files.from, &files.paths, &files.to).await?;
+            (done.sent as u64, done.bytes)
+        }
+        false => {
+            let totals = durable.trees()?.upload_some(&files.from, &files.paths, &files.to, &progress).await?;
+            (totals.files, totals.bytes)
+        }
+    };
+    sending.finish_with(Moved { files, bytes });
     Ok(())
 }
 

@@ -2,3 +2,4 @@
 
 pub mod artifacts;
 pub mod sync;
+pub mod sync_back;

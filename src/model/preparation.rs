@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::machine::Machine;
 use crate::output::Output;
 use crate::script::ScriptFile;
-use crate::task::{Command, StepCommand};
+use crate::task::{Command, StepCommand, Terminal};
 
 /// How a program on this computer is to reach a machine in place of `ssh`: our own program with its first arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct FilesToSend {
     pub paths: Vec<PathBuf>,
     /// The folder on the machine below which they get the same paths; it is made if it is missing.
     pub to: String,
+    /// Whether only what differs is sent, and what an earlier sending put there and is not here any more is removed.
+    pub syncs: bool,
 }
 
 /// One job in the preparation of a machine.
@@ -89,6 +91,9 @@ pub trait UserCommand: Preparation {
 
     /// The step that runs it.
     fn run(&self, folder: &str) -> StepCommand;
+
+    /// The command that runs it with a terminal, for a person who talks with it.
+    fn run_on_terminal(&self, folder: &str, terminal: Terminal) -> Command;
 
     /// The secrets that the step expects on the machine; none where it has none.
     fn secrets(&self, folder: &str) -> Option<SecretFile>;

@@ -96,9 +96,10 @@ impl Command {
         self
     }
 
-    /// Gives it a terminal.
+    /// Gives it a terminal, and leaves standard input to who is there.
     #[must_use]
     pub fn terminal(mut self, terminal: Terminal) -> Self {
+        self.stdin = None;
         self.terminal = Some(terminal);
         self
     }

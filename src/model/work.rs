@@ -124,6 +124,8 @@ pub enum Work {
     RemovingFiles,
     /// Artifacts are fetched.
     FetchingArtifacts,
+    /// Files that changed are brought back into the folder that they came from.
+    SyncingBack,
     /// A folder is brought up to date.
     Synchronising {
         /// The folder on this computer.
@@ -214,6 +216,7 @@ impl Work {
             Self::CheckingContract => "Checking the machine's contract".to_owned(),
             Self::RemovingFiles => "Removing our files".to_owned(),
             Self::FetchingArtifacts => "Fetching artifacts".to_owned(),
+            Self::SyncingBack => "Bringing changed files back".to_owned(),
             Self::Synchronising { from, to } => format!("Synchronising {from} to {to}"),
             Self::Copying { from, to } => format!("Copying {from} to {to}"),
             Self::CheckingRelease { version, from } => format!("Checking the files of {version} in {from}"),
@@ -238,6 +241,9 @@ impl Work {
             ) => None,
             (Self::FetchingArtifacts, Some(Moved { files, bytes })) => {
                 Some(format!("Fetched {}, {}", text::pluralize(files, "artifact"), text::bytes(bytes)))
+            }
+            (Self::SyncingBack, Some(Moved { files, bytes })) => {
+                Some(format!("Fetched {}, {}", text::pluralize(files, "changed file"), text::bytes(bytes)))
             }
             (Self::SendingFiles { from }, Some(Moved { files, bytes })) => {
                 Some(format!("Sent {} of {from}, {}", text::pluralize(files, "file"), text::bytes(bytes)))

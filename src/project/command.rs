@@ -1,6 +1,7 @@
 //! A user's command, on a Linux machine, in the files of a folder.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use model::machine::{Machine, Platform};
 use model::output::Output;
 use model::preparation::{FilesToSend, Job, Preparation, SecretFile, Tenancy, UserCommand};
 use model::script::ScriptFile;
-use model::task::{Command, StepCommand};
+use model::task::{Command, StepCommand, Terminal};
 use model::work::Work;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
 #[derive(Debug, Clone)]
 pub struct FolderCommand {
     /// The files; none where they are on the machine already.
-    pub source: Option<Source>,
+    pub source: Option<Arc<Source>>,
     /// The program and its arguments; at least the program.
     pub words: Vec<String>,
     /// Variables for it.
@@ -53,9 +54,13 @@ pub struct FolderCommand {
     /// Further variables, whose values nobody may see.
     pub secrets: Secrets,
     /// What it reads on standard input.
-    pub input: Vec<u8>,
+    pub input: Arc<[u8]>,
     /// How long to wait for another run on somebody else's machine.
     pub patience: Duration,
+    /// Whether what is in the machine's work folder is brought up to date.
+    pub again: bool,
+    /// Whether it stays there, because the machine is ours and stays.
+    pub stays: bool,
 }
 
 /// Variables whose values are not shown, written down or kept.
@@ -96,6 +101,8 @@ impl std::fmt::Debug for Secrets {
 struct KeptSettings {
     words: Vec<String>,
     workdir: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stays: bool,
 }
 
 impl FolderCommand {
@@ -104,14 +111,35 @@ impl FolderCommand {
 
     /// The command that [`UserCommand::settings`] describes; it was begun already.
     pub fn from_settings(settings: &serde_json::Value) -> Result<Self, Fault> {
-        let KeptSettings { words, workdir } = KeptSettings::deserialize(settings)
+        let KeptSettings { words, workdir, stays } = KeptSettings::deserialize(settings)
             .map_err(|error| Fault::outside("cannot read what was kept of the command").because(error))?;
-        let (secrets, input) = (Secrets::default(), Vec::new());
-        Ok(Self { source: None, words, env: Vec::new(), secrets, input, workdir, patience: PATIENCE })
+        let (secrets, input) = (Secrets::default(), Arc::default());
+        Ok(Self {
+            source: None,
+            words,
+            env: Vec::new(),
+            secrets,
+            input,
+            workdir,
+            patience: PATIENCE,
+            again: stays,
+            stays,
+        })
     }
 
     fn call(folder: &str, verb: &str) -> Command {
         guest::of(Self::PLATFORM).script(&format!("{folder}/{SCRIPT}")).arg(verb)
+    }
+
+    /// The call of the script that runs the command, by this verb.
+    fn call_with_command(&self, folder: &str, verb: &str) -> Command {
+        let variables = self.env.iter().map(|(name, value)| format!("{name}={value}"));
+        Self::call(folder, verb)
+            .arg(&self.workdir)
+            .arg(self.secrets(folder).map_or_else(|| "-".to_owned(), |secrets| secrets.path))
+            .arg(self.env.len().to_string())
+            .args(variables)
+            .args(self.words.iter().cloned())
     }
 }
 
@@ -123,11 +151,11 @@ impl Preparation for FolderCommand {
 
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
         let work = Work::Preparing { folder: work_folder::WORK.to_owned(), filesystem: Filesystem::Default };
-        let command = Self::call(folder, "prepare");
+        let command = Self::call(folder, "prepare").args(self.again.then_some("again"));
         let preparing = Job::Step(Box::new(StepCommand { work, command, limit: work_folder::PREPARE_LIMIT }));
         let sending = self.source.as_ref().filter(|source| !source.is_empty()).map(|source| {
             let (from, paths) = (source.top.clone(), source.paths.clone());
-            Job::SendFiles(Box::new(FilesToSend { from, paths, to: work_folder::SOURCE.to_owned() }))
+            Job::SendFiles(Box::new(FilesToSend { from, paths, to: work_folder::SOURCE.to_owned(), syncs: self.again }))
         });
         [preparing].into_iter().chain(sending).collect()
     }
@@ -145,13 +173,13 @@ impl Preparation for FolderCommand {
     }
 
     fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
-        Some(Box::new(Turn { patience: self.patience, ..work_folder::turn() }))
+        Some(Box::new(Turn { patience: self.patience, ..work_folder::turn(self.stays) }))
     }
 }
 
 impl UserCommand for FolderCommand {
     fn settings(&self) -> serde_json::Value {
-        let settings = KeptSettings { words: self.words.clone(), workdir: self.workdir.clone() };
+        let settings = KeptSettings { words: self.words.clone(), workdir: self.workdir.clone(), stays: self.stays };
         // Texts and lists of them can always be written as JSON.
         serde_json::to_value(settings).unwrap_or_default()
     }
@@ -161,15 +189,12 @@ impl UserCommand for FolderCommand {
     }
 
     fn run(&self, folder: &str) -> StepCommand {
-        let variables = self.env.iter().map(|(name, value)| format!("{name}={value}"));
-        let command = Self::call(folder, "run")
-            .arg(&self.workdir)
-            .arg(self.secrets(folder).map_or_else(|| "-".to_owned(), |secrets| secrets.path))
-            .arg(self.env.len().to_string())
-            .args(variables)
-            .args(self.words.iter().cloned())
-            .stdin(self.input.clone());
+        let command = self.call_with_command(folder, "run").stdin(self.input.to_vec());
         StepCommand { work: Work::RunningCommand { line: self.line() }, command, limit: RUN_LIMIT }
+    }
+
+    fn run_on_terminal(&self, folder: &str, terminal: Terminal) -> Command {
+        self.call_with_command(folder, "talk").terminal(terminal)
     }
 
     fn secrets(&self, folder: &str) -> Option<SecretFile> {
@@ -201,8 +226,10 @@ mod tests {
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             workdir: "sub".to_owned(),
             secrets: Secrets::default(),
-            input: Vec::new(),
+            input: Arc::default(),
             patience: PATIENCE,
+            again: false,
+            stays: false,
         }
     }
 

@@ -13,6 +13,7 @@ mod reports;
 pub mod signing;
 pub mod source;
 mod turn;
+pub mod watcher;
 mod work_folder;
 
 use model::fault::Fault;
@@ -87,7 +88,8 @@ mod tests {
         let text = "preset = 'ctest'\nname = 'unit'\ntest-timeout = '90s'\nenv = { A = 'b' }\nflags = ['-j2']\n";
         std::fs::write(&path, text).unwrap();
         let (declaration, _) = declared::load(&path).unwrap();
-        let tests = DeclaredTests { declaration, tests: vec!["a.b".into()], source: None, patience: PATIENCE };
+        let tests =
+            DeclaredTests { declaration, tests: vec!["a.b".into()], source: None, patience: PATIENCE, again: false };
         let record = serde_json::to_vec(&RunnerRecord::of(&tests)).unwrap();
         let record: RunnerRecord = serde_json::from_slice(&record).unwrap();
         let ssh = SshProgram { program: "/bin/automation".into(), args: vec![] };

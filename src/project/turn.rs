@@ -22,8 +22,8 @@ pub(crate) struct Turn {
     pub hold: ScriptFile,
     /// The text of the program that shows the machine that the driver is alive.
     pub sign: &'static str,
-    /// The program that removes what a run made outside of its folder, a file in the run's folder.
-    pub cleanup: &'static str,
+    /// The program that removes what a run made outside of its folder, a file in the run's folder; none where that stays.
+    pub cleanup: Option<&'static str>,
     /// How long to wait for another run.
     pub patience: Duration,
     /// How long removing a run's files may take.
@@ -46,7 +46,7 @@ impl Tenancy for Turn {
     }
 
     fn clean(&self, folder: &str) -> StepCommand {
-        let command = self.guest.remove_run(folder, Some(self.cleanup));
+        let command = self.guest.remove_run(folder, self.cleanup);
         StepCommand { work: Work::RemovingFiles, command, limit: self.tidying }
     }
 }

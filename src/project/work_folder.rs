@@ -31,14 +31,14 @@ pub(crate) const PREPARE_LIMIT: Duration = Duration::from_secs(600);
 /// How long removing it may take.
 const TIDYING: Duration = Duration::from_secs(120);
 
-/// How a run takes its turn in that folder.
-pub(crate) fn turn() -> Turn {
+/// How a run takes its turn in that folder; `stays` where the folder is for later runs as well.
+pub(crate) fn turn(stays: bool) -> Turn {
     Turn {
         guest: guest::of(Platform::Linux),
         held: HELD,
         hold: linux::HOLD,
         sign: linux::SHOW_SIGN,
-        cleanup: "cleanup.sh",
+        cleanup: (!stays).then_some("cleanup.sh"),
         patience: PATIENCE,
         tidying: TIDYING,
     }

@@ -115,13 +115,19 @@ impl RunDir {
 
     /// The folders of the run's cells, in their order; itself where it has no matrix.
     pub fn cells(&self) -> Result<Vec<Self>, Fault> {
+        let cells = self.matrix_cells()?;
+        Ok(if cells.is_empty() { vec![self.clone()] } else { cells })
+    }
+
+    /// The folders of the cells of its matrix, in their order; none where it has no matrix.
+    pub fn matrix_cells(&self) -> Result<Vec<Self>, Fault> {
         let mut cells: Vec<Self> = folder_entries(&self.path.join(CELLS))?
             .into_iter()
             .filter(|path| path.is_dir())
             .map(|path| Self { id: self.id.clone(), path })
             .collect();
         cells.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(if cells.is_empty() { vec![self.clone()] } else { cells })
+        Ok(cells)
     }
 
     /// The run's id.
@@ -142,6 +148,11 @@ impl RunDir {
     /// Where the output of its only task is.
     pub fn output(&self) -> OutputPlace {
         OutputPlace::in_folder(&self.path, "output")
+    }
+
+    /// That place, opened to go on after what it holds.
+    pub fn open_output(&self) -> Result<Box<dyn TaskOutput>, Fault> {
+        Ok(Box::new(MachineOutput::open(&self.output())?))
     }
 
     /// Replaces a file whole.

@@ -1,5 +1,9 @@
 //! `automation run`: any command, in the files of a folder, on a machine of its own.
 
+mod again;
+mod back;
+mod cells;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -253,7 +257,7 @@ fn a_command_is_cancelled_from_elsewhere_and_by_an_interrupt() {
     project.place.run(&["runs", "cancel", &id]).expect(0).tells(&["was cancelled"]);
     project.place.assert_certified(&id);
     let running = project.start(&["--shell", "trap 'echo told; exit 4' TERM; echo up; sleep 300 & wait"]);
-    running.wait_for("up");
+    running.wait_for("up\n");
     running.signal(Signal::TERM);
     let done = running.end().expect(130);
     assert!(done.text().contains("told"), "its last words are kept: {}", done.text());

@@ -86,7 +86,7 @@ fn outcomes(results: &Value) -> Vec<(String, String)> {
 }
 
 /// Ends a machine as the death of its computer would.
-fn end_machine(state: &Path, machine: &str) {
+pub(super) fn end_machine(state: &Path, machine: &str) {
     let facts = std::fs::read(state.join("machines").join(machine).join("guard.json")).unwrap();
     let facts: Value = serde_json::from_slice(&facts).unwrap();
     let init = i32::try_from(facts["init"]["pid"].as_i64().unwrap()).unwrap();

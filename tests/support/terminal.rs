@@ -90,6 +90,11 @@ impl Terminal {
         self.wait_until(text, |lines| lines.iter().any(|line| line.contains(text)))
     }
 
+    /// Types this.
+    pub fn send(&self, text: &str) {
+        assert_eq!(rustix::io::write(&self.person, text.as_bytes()).unwrap(), text.len());
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();

@@ -1,6 +1,6 @@
 //! A run that is left to its machines: how it is announced, and what it comes to.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
@@ -24,24 +24,31 @@ struct Detached<'a> {
 pub struct Announcer<'a> {
     session: &'a Session,
     is_json: bool,
-    has_failed: AtomicBool,
+    /// Whether it was announced: of several machines the first does that.
+    told: Mutex<Option<bool>>,
 }
 
 impl<'a> Announcer<'a> {
     /// Nothing is announced yet.
     pub fn new(session: &'a Session, is_json: bool) -> Self {
-        Self { session, is_json, has_failed: AtomicBool::new(false) }
+        Self { session, is_json, told: Mutex::default() }
     }
 
-    /// Announces it, with one of its machines.
+    /// Announces it, with one of its machines, unless that was done for another. Fails where it was not announced.
     pub fn announce(&self, machine: &Machine) -> Result<(), Fault> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match *told {
+            Some(true) => return Ok(()),
+            Some(false) => return Err(Fault::outside("the run's id could not be printed")),
+            None => {}
+        }
         let (screen, id) = (&self.session.context.screen, self.session.id());
         let printed = match self.is_json {
             true => screen.try_json(&Detached { id, machine: &machine.id, expires_at: machine.expires_at }),
             false => screen.try_data(&format!("{id}\n")),
         };
+        *told = Some(printed.is_ok());
         printed.map_err(|error| {
-            self.has_failed.store(true, Ordering::Relaxed);
             ui::unwritten_fault(error)
                 .hint("Nobody would know the run's id, so its task was cancelled and its machine released.")
         })
@@ -49,7 +56,7 @@ impl<'a> Announcer<'a> {
 
     /// Forgets a write that failed: the fault reports it, with what became of the tests.
     pub fn settle(self) {
-        if self.has_failed.into_inner() {
+        if self.told.into_inner().unwrap_or_else(PoisonError::into_inner) == Some(false) {
             drop(ui::take_write_fault());
         }
     }

@@ -15,6 +15,9 @@ pub struct ArtifactArgs {
     /// Fetch the files that match, where there are any
     #[arg(long = "optional-artifact", value_name = "GLOB")]
     optional: Vec<String>,
+    /// Leave the files that match where they are, although another pattern matches them; may be repeated
+    #[arg(long = "exclude", value_name = "GLOB")]
+    excluded: Vec<String>,
     /// Where artifacts go [default: `artifacts` in the run's folder]
     #[arg(long = "artifacts", value_name = "DIR")]
     into: Option<PathBuf>,
@@ -27,13 +30,24 @@ impl ArtifactArgs {
         self.optional.extend(optional);
     }
 
-    /// Checks what is to be fetched and makes the folder for it; nothing else has been made by then.
-    pub fn check(&self) -> Result<Fetch, Fault> {
-        if self.into.is_some() && self.required.is_empty() && self.optional.is_empty() {
+    /// The patterns of files that stay where they are.
+    pub fn excluded(&self) -> &[String] {
+        &self.excluded
+    }
+
+    /// Checks what is to be fetched and makes the folder for it; nothing else has been made by then. `has_others`: there are other patterns to
+    /// which exclusions belong.
+    pub fn check(&self, has_others: bool) -> Result<Fetch, Fault> {
+        let is_none = self.required.is_empty() && self.optional.is_empty();
+        if let Some(pattern) = self.excluded.first().filter(|_| is_none && !has_others) {
+            return Err(Fault::usage(format!("`--exclude {pattern}` leaves files out, and none are asked for"))
+                .hint("Say which with `--artifact GLOB` or `--optional-artifact GLOB`."));
+        }
+        if self.into.is_some() && is_none {
             return Err(Fault::usage("`--artifacts` names a folder for artifacts, and none are asked for")
                 .hint("Say which with `--artifact GLOB` or `--optional-artifact GLOB`."));
         }
-        let wanted = Patterns::new(&self.required, &self.optional)?;
+        let wanted = Patterns::new(&self.required, &self.optional)?.without(&self.excluded)?;
         let absolute = |into: &PathBuf| {
             let refused = |reason: &str| Fault::usage(format!("`--artifacts {}`: {reason}", into.display()));
             // The name is written down with the run, for a later process that follows it to its end.

@@ -1,7 +1,8 @@
 //! The end of a run with a user's command, whichever process drove it.
 
+pub mod cells;
+
 use flow::command::{CommandEnd, CommandOutcome, CommandTask};
-use model::artifact::CollectedArtifacts;
 use model::base::id::RunId;
 use model::base::text;
 use model::event::RunEvent;
@@ -16,6 +17,9 @@ use crate::command::session::{Ending, Session};
 
 /// How many bytes of a command's line a summary shows.
 const LINE_SHOWN: usize = 60;
+
+/// How many bytes of the names of files one line shows.
+const NAMES_SHOWN: usize = 200;
 
 /// What is kept and printed of a command that was followed to its end.
 #[derive(Serialize)]
@@ -75,7 +79,7 @@ fn publish(
     cost: Option<f64>,
     json: bool,
 ) -> Result<Ending, Fault> {
-    let lacking = outcome.artifacts.as_ref().and_then(CollectedArtifacts::fault);
+    let lacking = outcome.lack();
     let own = code_of(outcome, session.run.stop.is_cancelled());
     // A command that failed is the worse news.
     let code = if own == exit::OK && lacking.is_some() { exit::COMMAND_NOT_RUN } else { own };
@@ -99,6 +103,10 @@ fn publish(
     let screen = &session.context.screen;
     if let Some(found) = outcome.artifacts.as_ref().filter(|found| found.files > 0) {
         screen.message(&format!("Artifacts: {} in {}", text::bytes(found.bytes), found.folder.display()));
+    }
+    if let Some(synced) = outcome.synced_back.as_ref().filter(|synced| !synced.written.is_empty()) {
+        let files = text::pluralize(synced.written.len() as u64, "changed file");
+        screen.message(&format!("Brought back {files}: {}", text::cut(&synced.written.join(", "), NAMES_SHOWN)));
     }
     if let Some(fault) = lacking {
         session.run.tell(RunEvent::Failed { failure: (&fault).into() });
@@ -129,7 +137,10 @@ mod tests {
     fn the_code_is_the_commands_own_unless_it_has_none() {
         let code = |exit: Exit, timed_out: bool, stopped: bool| {
             let took = Duration::ZERO;
-            code_of(&CommandOutcome { exit, timed_out, took, peak_memory: None, artifacts: None }, stopped)
+            code_of(
+                &CommandOutcome { exit, timed_out, took, peak_memory: None, artifacts: None, synced_back: None },
+                stopped,
+            )
         };
         let lost = || Exit::Lost("why".to_owned());
         for own in [0, 1, 2, 5, 125, 255] {

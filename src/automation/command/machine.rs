@@ -68,7 +68,7 @@ impl Command {
 }
 
 /// The stored machine that `text` names: an id, its beginning, or `latest`, the one that was made last.
-fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
+pub(crate) fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
     let machines = context.journal.machines()?;
     if let Some(latest) = machines.iter().max_by_key(|machine| machine.created_at).filter(|_| text == "latest") {
         return Ok(latest.clone());

@@ -7,7 +7,7 @@ use model::matrix::{self, Axis, Point};
 /// The matrix of a command that runs tests.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct MatrixArgs {
-    /// Run the tests once for each combination of these values, each with machines and a verdict of its own: AXIS=VALUE,VALUE… as in
+    /// Run once for each combination of these values, each with machines and a verdict of its own: AXIS=VALUE,VALUE… as in
     /// `distro=debian12,debian13 filesystem=default,tmpfs`
     #[arg(long, value_name = "AXIS=VALUE,…", num_args = 1.., value_parser = Axis::parse)]
     matrix: Vec<Axis>,
@@ -20,6 +20,11 @@ impl MatrixArgs {
     /// Whether there is one.
     pub fn is_given(&self) -> bool {
         !self.matrix.is_empty()
+    }
+
+    /// The names of its axes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.matrix.iter().map(|axis| axis.name.as_str())
     }
 
     /// The points of the matrix; a single one without coordinates where none is wanted. An axis has to be one of `known`, and must not be

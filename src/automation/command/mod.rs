@@ -20,6 +20,7 @@ pub mod machine;
 pub mod machine_args;
 pub mod matrix_args;
 pub mod mercurial_args;
+pub mod on_machine_args;
 pub mod package_args;
 pub mod packages;
 pub mod parameter_args;

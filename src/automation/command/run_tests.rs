@@ -72,6 +72,7 @@ fn list_presets(context: &Context, json: bool) -> Result<i32, Fault> {
 }
 
 async fn run_declared(context: Context, mut args: Args, config: &Path) -> Result<i32, Fault> {
+    let context = args.testing.on.apply(context)?;
     let (mut declaration, around) = declared::load(config)?;
     declaration.add_flags(&args.flags)?;
     if let Some(network) = around.network {
@@ -111,7 +112,8 @@ async fn run_declared(context: Context, mut args: Args, config: &Path) -> Result
         };
         let groups = groups.iter().map(group).collect::<Result<_, Fault>>()?;
         let (declaration, tests, source) = (declaration.clone(), tests.clone(), Some(source.clone()));
-        let runner = DeclaredTests { declaration, tests, source, patience: args.testing.patience() };
+        let (patience, again) = (args.testing.patience(), args.testing.on.is_given());
+        let runner = DeclaredTests { declaration, tests, source, patience, again };
         cells.push(ResolvedCell { point, runner: Box::new(runner), groups });
     }
     let resolved = ResolvedTests { command: DECLARED, cells, clauses: &[], remarks: Vec::new() };

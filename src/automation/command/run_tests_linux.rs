@@ -53,6 +53,7 @@ const PYTHON_PARAMETER: &str = "python-version";
 
 /// Runs the tests.
 pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
+    let context = args.testing.on.apply(context)?;
     let groups = args.testing.groups(&context)?;
     let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
     let points = args.testing.points(&args.axes())?;

@@ -158,6 +158,11 @@ impl Session {
         self.detachable.cancel();
     }
 
+    /// Whether the output of the run's tasks is shown.
+    pub fn shows_output(&self) -> bool {
+        self.shows_output
+    }
+
     /// The sink that keeps the output of the run's tests, and shows it where nothing else shows how far they are.
     pub fn test_output(&self) -> impl TaskOutput + use<> {
         self.logged(Screen::test_output)

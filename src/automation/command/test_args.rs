@@ -16,6 +16,7 @@ use model::script::ScriptFile;
 use crate::command::artifact_args::ArtifactArgs;
 use crate::command::machine_args::default_ttl;
 use crate::command::matrix_args::{KnownAxis, MatrixArgs};
+use crate::command::on_machine_args::OnMachineArgs;
 use crate::command::shard_args::ShardArgs;
 use crate::command::testing::Reports;
 use crate::command::unfit::{refuse_options, refuse_wait};
@@ -47,6 +48,9 @@ pub struct TestArgs {
     /// them. Prints the run's id; with `--json` also its machine and when that expires
     #[arg(long, conflicts_with = "junit")]
     pub(super) detach: bool,
+    /// The machine to work on.
+    #[command(flatten)]
+    pub on: OnMachineArgs,
     /// How the tests are split over machines.
     #[command(flatten)]
     pub(super) shards: ShardArgs,

@@ -19,7 +19,7 @@ use crate::compose::Context;
 
 /// Runs the tests as a run of its own, to its end.
 pub async fn run_tests(context: Context, args: &TestArgs, tests: ResolvedTests<'_>) -> Result<i32, Fault> {
-    let fetch = args.artifacts.check()?;
+    let fetch = args.artifacts.check(false)?;
     let mutes = args.mute.as_deref().map(project::mutes::read).transpose()?.unwrap_or_default();
     args.reports.check()?;
     let command = tests.command;

@@ -35,19 +35,25 @@ struct Variable {
 /// Names that the machine's shell keeps for itself: it refuses to set them.
 const KEPT: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID", "_", "TMPDIR"];
 
+/// Refuses what cannot be the name of a variable for a command.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    if !begins || !name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_') {
+        return Err(format!("`{name}` is not the name of a variable: letters, digits and `_`, no digit first"));
+    }
+    match KEPT.contains(&name) {
+        true => Err(format!("`{name}` is set by the machine itself")),
+        false => Ok(()),
+    }
+}
+
 impl Variable {
     fn parse(text: &str) -> Result<Self, String> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text, None),
         };
-        let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        if !begins || !name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_') {
-            return Err(format!("`{name}` is not the name of a variable: letters, digits and `_`, no digit first"));
-        }
-        if KEPT.contains(&name) {
-            return Err(format!("`{name}` is set by the machine itself"));
-        }
+        check_name(name)?;
         if value.as_ref().is_some_and(|value| value.contains('\0')) {
             return Err(format!("the value of `{name}` has a NUL byte"));
         }
@@ -56,6 +62,11 @@ impl Variable {
 }
 
 impl VariableArgs {
+    /// Whether a variable is given by an option.
+    pub fn has(&self, name: &str) -> bool {
+        self.given.iter().chain(&self.secrets).any(|given| given.name == name)
+    }
+
     /// The secrets.
     pub fn secrets(&self) -> Result<Secrets, Fault> {
         let mut secrets = Secrets::default();

@@ -52,6 +52,13 @@ pub(super) fn machine(
     })
 }
 
+/// A machine that is up, as a run finds it that did not make it. It ends when it would have ended anyway.
+pub(super) fn as_found(machine: &Machine) -> Machine {
+    let image = format!("{} of {}", machine.image, machine.id);
+    let id = MachineId::random();
+    Machine { id, provider: ProviderKind::Host, image, kept: false, volume: None, ..machine.clone() }
+}
+
 /// The keys to log in with on somebody else's machine: the one that the user `named`, or else any of the user's own.
 pub(super) fn login(named: bool, home: &Path, ask: Ask) -> Login {
     let others = if named { Vec::new() } else { default_identities(&home.join(".ssh")).unwrap_or_default() };

@@ -24,7 +24,7 @@ use model::event::{Sink, Subject, Teller};
 use model::fault::Fault;
 use model::image::Fingerprint;
 use model::journal::Journal;
-use model::machine::{Platform, ProviderKind};
+use model::machine::{Address, Machine, Platform, ProviderKind};
 use model::parameter::Parameter;
 use model::preparation::SshProgram;
 use model::setting::{Key, Section, SettingKind};
@@ -228,6 +228,7 @@ impl Context {
             screen: Arc::clone(&screen),
             owner: owner.clone(),
             privileged: false,
+            taken: None,
             globals: globals.clone(),
             home: home().unwrap_or_default(),
             identity: Arc::default(),
@@ -247,6 +248,27 @@ impl Context {
             .hint("Leave it out: an ordinary user's machines have a root of their own."));
         }
         let sites = SiteBuilder { privileged: wanted, ..self.sites };
+        Ok(Self { sites, ..self })
+    }
+
+    /// The same, to work on a machine that is up. `machine` is refused where it cannot be: it ends at once, or is not reached by SSH.
+    pub fn on_machine(self, machine: Machine) -> Result<Self, Fault> {
+        if self.sites.globals.provider.is_some() && self.sites.globals.was_typed("--provider") || self.sites.hosts() > 0
+        {
+            return Err(Fault::usage(
+                "`--machine` names a machine that is up, and `--provider` or `--host` another place",
+            )
+            .hint("Leave one of them out."));
+        }
+        if let Address::Ssm { .. } = machine.address {
+            return Err(Fault::usage(format!("machine `{}` is not reached by SSH", machine.id))
+                .hint("`machine exec` runs a command there."));
+        }
+        if machine.expires_at <= self.now() {
+            return Err(Fault::usage(format!("machine `{}` expired at {:.0}", machine.id, machine.expires_at))
+                .hint("`automation machine up` makes another one."));
+        }
+        let sites = SiteBuilder { taken: Some(Arc::new(machine)), ..self.sites };
         Ok(Self { sites, ..self })
     }
 

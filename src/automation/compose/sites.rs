@@ -35,6 +35,8 @@ pub struct SiteBuilder {
     pub(super) owner: String,
     /// Whether local machines are to be privileged ones.
     pub(super) privileged: bool,
+    /// A machine that is up, on which to work in place of a new one.
+    pub(super) taken: Option<Arc<Machine>>,
     pub(super) globals: Globals,
     pub(super) home: PathBuf,
     /// Read once, at the first use: a site's provider and its images both ask for it.
@@ -46,6 +48,9 @@ pub struct SiteBuilder {
 #[async_trait]
 impl Sites for SiteBuilder {
     fn chosen_provider(&self) -> Result<ProviderKind, Fault> {
+        if self.taken.is_some() {
+            return Ok(ProviderKind::Host);
+        }
         let Some(name) = self.globals.provider.as_deref() else {
             return Ok(if !self.globals.host.is_empty() { ProviderKind::Host } else { self.settings.provider });
         };
@@ -78,7 +83,7 @@ impl Sites for SiteBuilder {
     async fn connector(&self, kind: ProviderKind) -> Result<Arc<dyn Connector>, Fault> {
         Ok(match kind {
             ProviderKind::Ec2 => self.ec2_connector().await,
-            ProviderKind::Host => Arc::new(self.host_connector()),
+            ProviderKind::Host if self.taken.is_none() => Arc::new(self.host_connector()),
             _ => Arc::new(SshConnector::default()),
         })
     }
@@ -105,6 +110,9 @@ impl SiteBuilder {
             ProviderKind::Local => Ok(Arc::new(LocalProvider::new(self.local_config()?))),
             ProviderKind::Ec2 => self.ec2_provider().await,
             ProviderKind::Host => {
+                if let Some(taken) = &self.taken {
+                    return Ok(Arc::new(HostProvider::new(vec![host::as_found(taken)])));
+                }
                 let machines = self.globals.host.iter().map(|target| self.host_machine(target));
                 Ok(Arc::new(HostProvider::new(machines.collect::<Result<_, _>>()?)))
             }
@@ -130,12 +138,12 @@ impl SiteBuilder {
 
     /// How many machines of somebody else's were named.
     pub fn hosts(&self) -> usize {
-        self.globals.host.len()
+        if self.taken.is_some() { 1 } else { self.globals.host.len() }
     }
 
     /// The system of somebody else's machine, as it was told.
     pub(super) fn platform(&self) -> Platform {
-        self.globals.platform
+        self.taken.as_ref().map_or(self.globals.platform, |machine| machine.platform)
     }
 
     /// How long a machine of the provider lives without a sign of its driver.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
-use model::machine::Platform;
+use model::machine::{HostKey, Machine, Platform};
 use model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use model::task::StepCommand;
 
@@ -121,11 +121,16 @@ async fn clean_remote(
         let run = other.run.as_ref().map(ToString::to_string).unwrap_or_default();
         return Err(Fault::outside(format!("the living run {run} is at work on that machine")));
     }
-    let machine = estate.journal.machines()?.into_iter().find(|machine| machine.id == row.machine);
+    let machines = estate.journal.machines()?;
+    let machine = machines.iter().find(|machine| machine.id == row.machine);
     let Some(machine) = machine.filter(|_| row.state == ResourceState::Present) else { return Ok(row) };
+    if went_with_its_machine(machine, &machines) {
+        estate.journal.mark_gone(&row.id, estate.teller.now())?;
+        return Ok(Resource { state: ResourceState::Gone, ..row });
+    }
     let clean = clean(&row.run, machine.platform, &guest::of(machine.platform).run_folder(&row.run))?;
     let connector = estate.sites.connector(row.provider).await?;
-    let why = match connector.connect(&machine, &machine.user, CONNECT_LIMIT, false).await {
+    let why = match connector.connect(machine, &machine.user, CONNECT_LIMIT, false).await {
         Ok(connection) => {
             let why = remove_files(connection.as_ref(), &clean).await;
             connection.close().await;
@@ -138,6 +143,13 @@ async fn clean_remote(
     }
     estate.journal.mark_gone(&row.id, estate.teller.now())?;
     Ok(Resource { state: ResourceState::Gone, ..row })
+}
+
+/// Whether a run worked on a machine of ours that it had not made, and that is not there any more: so are the files on it. Such a machine
+/// proves itself by a key that was made for it.
+fn went_with_its_machine(found: &Machine, machines: &[Machine]) -> bool {
+    let is_made = |other: &&Machine| !other.provider.machines_stay() && other.address == found.address;
+    matches!(found.host_key, HostKey::Exact { .. }) && !machines.iter().any(|other| is_made(&other))
 }
 
 /// Records the end of runs whose driver died, or whose machine ended while nobody followed it, once nothing is left of

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::transfer::artifacts::pattern::{Pattern, Patterns};
 
-use crate::transfer::artifacts::listing::{FileListing, ListedKind, list};
+pub(crate) use crate::transfer::artifacts::listing::{FileListing, ListedKind, list};
 use model::artifact::CollectedArtifacts;
 use model::base::text;
 use model::connection::Connection;
@@ -56,7 +56,8 @@ pub async fn collect(
         return Ok(collected);
     }
     let step = teller.begin(Work::FetchingArtifacts);
-    let listing = list(connection, root, wanted).await?;
+    let mut listing = list(connection, root, wanted).await?;
+    listing.leave_out(&wanted.exclusions()?, root);
     let mut chosen = Selection { room: free_bytes(into), ..Selection::default() };
     for pattern in &wanted.patterns {
         chosen.add(pattern, root, &listing, &mut collected)?;
@@ -148,7 +149,7 @@ impl Selection {
 }
 
 /// The free bytes of the disk on which `into` is or will be: files without holes could not have more.
-fn free_bytes(into: &Path) -> u64 {
+pub(crate) fn free_bytes(into: &Path) -> u64 {
     let there = into.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let free = rustix::fs::statvfs(there).ok().filter(|found| found.f_blocks > 0);
     free.map_or(u64::MAX, |found| found.f_bavail.saturating_mul(found.f_frsize))

@@ -73,21 +73,57 @@ pub async fn sync(
     let survey = tokio::task::spawn_blocking(move || local::survey(&from));
     let looking = async {
         let connection = connect.await?;
-        let look = guest::of(connection.platform()).sync_look(&wanted.to);
-        let listed = ask(connection.as_ref(), look).await?;
-        Ok::<_, Fault>((connection, remote::read(&listed)?))
+        let there = look(connection.as_ref(), &wanted.to).await?;
+        Ok::<_, Fault>((connection, there))
     };
     let (here, there) = tokio::join!(survey, looking);
-    let here =
-        here.map_err(|error| Fault::outside(format!("cannot read `{}`", wanted.from.display())).because(error))??;
-    let (connection, mut there) = there?;
-    let unknown = there.files_to_hash(&here);
+    let here = here.map_err(|error| unread(&wanted.from).because(error))??;
+    let (connection, there) = there?;
+    let done = bring(connection.as_ref(), teller, wanted, &here, there).await?;
+    connection.close().await;
+    Ok(done)
+}
+
+/// The same for these `paths` below the folder `from` alone, over a connection that is there; a folder comes before its entries.
+pub async fn sync_some(
+    connection: &dyn Connection,
+    teller: &Teller,
+    from: &Path,
+    paths: &[PathBuf],
+    to: &str,
+) -> Result<SyncSummary, Fault> {
+    let wanted = SyncRequest { from: from.to_owned(), to: to.to_owned(), max_delete: usize::MAX, dry_run: false };
+    let (top, paths) = (from.to_owned(), paths.to_vec());
+    let survey = tokio::task::spawn_blocking(move || local::survey_some(&top, &paths));
+    let (here, there) = tokio::join!(survey, look(connection, to));
+    let here = here.map_err(|error| unread(from).because(error))??;
+    bring(connection, teller, &wanted, &here, there?).await
+}
+
+fn unread(from: &Path) -> Fault {
+    Fault::outside(format!("cannot read `{}`", from.display()))
+}
+
+/// Looks at the folder on the machine.
+async fn look(connection: &dyn Connection, to: &str) -> Result<remote::RemoteTree, Fault> {
+    remote::read(&ask(connection, guest::of(connection.platform()).sync_look(to)).await?)
+}
+
+/// Makes the folder on the machine, which is as `there` says, equal to the one here.
+async fn bring(
+    connection: &dyn Connection,
+    teller: &Teller,
+    wanted: &SyncRequest,
+    here: &local::LocalTree,
+    mut there: remote::RemoteTree,
+) -> Result<SyncSummary, Fault> {
+    let unknown = there.files_to_hash(here);
     if !unknown.is_empty() {
         let hash = guest::of(connection.platform()).sync_hash(&wanted.to).stdin(names(&unknown));
-        there.learn(&ask(connection.as_ref(), hash).await?);
+        there.learn(&ask(connection, hash).await?);
     }
-    let plan = plan::make(&here, &there)?;
-    let mut done = summarise(&plan, &here, wanted);
+    let plan = plan::make(here, &there)?;
+    let mut done = summarise(&plan, here, wanted);
     if plan.delete_count() > wanted.max_delete && !wanted.dry_run {
         let message = format!(
             "this would remove {} entries from `{}`, more than {}; nothing was sent",
@@ -100,9 +136,8 @@ pub async fn sync(
     // Also without a change where the machine had to hash files or remembers nothing: it then remembers this sync, so
     // that the next one need not hash them.
     if !wanted.dry_run && (plan.has_changes() || !unknown.is_empty() || !there.remembers()) {
-        done.bytes = apply(connection.as_ref(), teller, wanted, &plan, &here, &there).await?;
+        done.bytes = apply(connection, teller, wanted, &plan, here, &there).await?;
     }
-    connection.close().await;
     Ok(done)
 }
 
@@ -163,7 +198,7 @@ async fn apply(
 }
 
 /// Runs a request whose answer is data.
-async fn ask(connection: &dyn Connection, command: Command) -> Result<Vec<u8>, Fault> {
+pub(super) async fn ask(connection: &dyn Connection, command: Command) -> Result<Vec<u8>, Fault> {
     let done = run_command(connection, &command, LISTING).await?;
     match &done.exit {
         Exit::Code(0) if !done.capped => Ok(done.stdout),
@@ -176,7 +211,7 @@ async fn ask(connection: &dyn Connection, command: Command) -> Result<Vec<u8>, F
 }
 
 /// The paths, each with `./` in front and a NUL behind.
-fn names(paths: &[PathBuf]) -> Vec<u8> {
+pub(super) fn names(paths: &[PathBuf]) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let mut names = Vec::new();
     for path in paths {

@@ -33,6 +33,17 @@ pub enum RunEvent {
         /// Whether it was ended because its time was over.
         timed_out: bool,
     },
+    /// The run's command has come to an end in each of its cells.
+    CellsEnded {
+        /// The command, as a line for a shell.
+        line: String,
+        /// How many cells there are.
+        cells: usize,
+        /// In how many of them it succeeded.
+        succeeded: usize,
+        /// The exit code of the worst.
+        code: i32,
+    },
     /// The run's task goes on without a driver.
     Detached {
         /// The machine on which it goes on.
@@ -141,6 +152,11 @@ impl RunEvent {
             Self::CommandEnded { line, exit, took, timed_out } => {
                 let line = text::cut(line, LINE_SHOWN);
                 format!("{} after {}: {line}", ended_words(exit, *timed_out), text::seconds(*took))
+            }
+            Self::CellsEnded { line, cells, succeeded, code } => {
+                let line = text::cut(line, LINE_SHOWN);
+                let cells = text::pluralize(*cells as u64, "cell");
+                format!("Succeeded in {succeeded} of {cells}, exit code {code}: {line}")
             }
             Self::Detached { machine, until, attach, cancel } => {
                 let until = match until {

@@ -70,6 +70,7 @@ fn works() -> Vec<Work> {
         Work::CheckingContract,
         Work::RemovingFiles,
         Work::FetchingArtifacts,
+        Work::SyncingBack,
         Work::Synchronising { from: "x".into(), to: "/x".into() },
         Work::Copying { from: "x".into(), to: "hg-1:/x".into() },
         Work::RunningOnMany { machines: 3 },
@@ -224,6 +225,7 @@ fn of_runs() -> Vec<EventKind> {
         RunEvent::CommandEnded { line: "make".into(), exit: Exit::Code(0), took: took(), timed_out: false }.into(),
         RunEvent::CommandEnded { line: "make".into(), exit: Exit::Lost("why".into()), took: took(), timed_out: true }
             .into(),
+        RunEvent::CellsEnded { line: "make".into(), cells: 3, succeeded: 2, code: 7 }.into(),
         RunEvent::Detached { machine: machine(), until: Some(at()), attach: attach.clone(), cancel: cancel.clone() }
             .into(),
         RunEvent::Detached { machine: machine(), until: None, attach, cancel }.into(),
@@ -358,6 +360,7 @@ fn the_words_of_every_kind() {
     Begin("Checking the machine's contract")
     Begin("Removing our files")
     Begin("Fetching artifacts")
+    Begin("Bringing changed files back")
     Begin("Synchronising x to /x")
     Begin("Copying x to hg-1:/x")
     Begin("Running on 3 machines")
@@ -452,6 +455,7 @@ fn the_words_of_every_kind() {
     Outcome("Ended with exit status 2 after 1m 06s: make 'a b'")
     Outcome("Succeeded after 1m 06s: make")
     Outcome("Ended because its time was over after 1m 06s: make")
+    Outcome("Succeeded in 2 of 3 cells, exit code 7: make")
     Outcome("Detached: the run continues on hg-0123456789, until 2026-11-20T10:53:01Z at the latest.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
     Outcome("Detached: the run continues on hg-0123456789, until its lease is over.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")
     Outcome("Left behind beside it:\n  volume vol: not released yet")

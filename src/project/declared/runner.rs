@@ -71,6 +71,8 @@ pub struct DeclaredTests {
     pub source: Option<Source>,
     /// How long to wait for another run on somebody else's machine.
     pub patience: Duration,
+    /// Whether the machine stays ours: what is in its work folder is brought up to date, and stays there.
+    pub again: bool,
 }
 
 /// What is kept with a run, so that another process can follow its tests.
@@ -78,6 +80,8 @@ pub struct DeclaredTests {
 struct KeptSettings {
     declaration: Declaration,
     tests: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
 }
 
 impl DeclaredTests {
@@ -86,9 +90,9 @@ impl DeclaredTests {
 
     /// The runner that [`Runner::settings`] describes; its source is on the machine already.
     pub fn from_settings(settings: &serde_json::Value) -> Result<Self, Fault> {
-        let KeptSettings { declaration, tests } = KeptSettings::deserialize(settings)
+        let KeptSettings { declaration, tests, again } = KeptSettings::deserialize(settings)
             .map_err(|error| Fault::outside("cannot read the settings that were kept of the tests").because(error))?;
-        Ok(Self { declaration, tests, source: None, patience: PATIENCE })
+        Ok(Self { declaration, tests, source: None, patience: PATIENCE, again })
     }
 
     /// A call of the script with the variables that were declared.
@@ -244,10 +248,14 @@ impl Preparation for DeclaredTests {
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
         let step = |work, command, limit| Job::Step(Box::new(StepCommand { work, command, limit }));
         let preparing = Work::Preparing { folder: WORK.to_owned(), filesystem: Filesystem::Default };
-        let mut jobs = vec![step(preparing, self.call(folder, "prepare"), work_folder::PREPARE_LIMIT)];
+        let mut jobs = vec![step(
+            preparing,
+            self.call(folder, "prepare").args(self.again.then_some("again")),
+            work_folder::PREPARE_LIMIT,
+        )];
         if let Some(source) = &self.source {
             let (from, paths) = (source.top.clone(), source.paths.clone());
-            let files = FilesToSend { from, paths, to: work_folder::SOURCE.to_owned() };
+            let files = FilesToSend { from, paths, to: work_folder::SOURCE.to_owned(), syncs: self.again };
             jobs.push(Job::SendFiles(Box::new(files)));
         }
         if let Some(config::Command { what, limit, .. }) = &self.declaration.setup {
@@ -270,7 +278,7 @@ impl Preparation for DeclaredTests {
     }
 
     fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
-        Some(Box::new(Turn { patience: self.patience, ..work_folder::turn() }))
+        Some(Box::new(Turn { patience: self.patience, ..work_folder::turn(self.again) }))
     }
 }
 
@@ -280,7 +288,8 @@ impl Runner for DeclaredTests {
     }
 
     fn settings(&self) -> serde_json::Value {
-        let settings = KeptSettings { declaration: self.declaration.clone(), tests: self.tests.clone() };
+        let (declaration, tests) = (self.declaration.clone(), self.tests.clone());
+        let settings = KeptSettings { declaration, tests, again: self.again };
         // Texts, numbers and lists of them can always be written as JSON.
         serde_json::to_value(settings).unwrap_or_default()
     }

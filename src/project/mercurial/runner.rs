@@ -329,7 +329,7 @@ impl Preparation for LinuxTests {
             held: HELD,
             hold: linux::HOLD,
             sign: linux::SHOW_SIGN,
-            cleanup: CLEANUP,
+            cleanup: Some(CLEANUP),
             patience: self.patience,
             tidying: SHORT,
         }))

@@ -121,7 +121,7 @@ impl WindowsWork {
             held: FOLDER,
             hold: windows::HOLD,
             sign: SHOW_SIGN,
-            cleanup: CLEANUP,
+            cleanup: Some(CLEANUP),
             patience: self.patience,
             tidying: SHORT,
         }

@@ -1,8 +1,9 @@
 //! `automation runs attach` and `automation runs wait`: follow a run to its end, as its first driver would have.
 
+mod command;
+
 use std::time::Duration;
 
-use flow::command::{CommandOutcome, CommandRecords, CommandTask, resume_command};
 use flow::lease::LeaseEnd;
 use flow::site::{Site, Sites};
 use flow::testing::shards::{CellRun, ShardTask, ShardsRun, resume_cells};
@@ -13,15 +14,12 @@ use model::event::{MachineEvent, TroubleEvent};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::{Machine, ProviderKind};
-use model::preparation::UserCommand;
 use model::resource::Resource;
 use model::run::{MACHINE_GONE, RunRecord, RunState};
-use project::command::FolderCommand;
 use state::file::Lock;
 use state::process::is_driven;
 use state::runs::RunDir;
 
-use crate::command::command_end;
 use crate::command::error::exit;
 use crate::command::run::RUN;
 use crate::command::runs::chosen::choose_task_run;
@@ -140,35 +138,6 @@ impl Drive<'_> {
         let result = conclude(&session, self.reports, Some(task), ended).await;
         let result = self.reports.told(session.command(), result);
         session.end(result).await
-    }
-
-    /// Drives a run with a user's command to its end.
-    async fn run_command(
-        &self,
-        context: Context,
-        record: RunRecord,
-        driving: Lock,
-        dir: &RunDir,
-    ) -> Result<i32, Fault> {
-        let task = CommandTask::read(dir)?.ok_or_else(|| never_began(&context, &record))?;
-        let command = FolderCommand::from_settings(&task.settings)?;
-        let (line, json) = (command.line(), self.reports.json);
-        let Some(machine) = machine_of(&context, &task.begun.machine)? else {
-            let Some(outcome) = CommandOutcome::read(dir) else { return Err(close_lost(&context, record)?) };
-            let kind = context.default_provider()?;
-            let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
-            let ended = LeaseEnd { result: Ok(Some(outcome)), left: Vec::new(), cost: None, detached: None };
-            let ended = command_end::conclude(&session, &line, (ended, Some(task)), json);
-            return command_end::close(session, ended).await;
-        };
-        require_visible(&context, &machine).await?;
-        let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
-        self.begin(&session, &machine.id);
-        let (output, builds) = (session.task_output(), session.context.state.builds());
-        let records = CommandRecords { folder: &session.dir, output: &output, builds: &builds };
-        let ended = resume_command(&session.run, &session.site, machine, &command, &task, &records).await;
-        let ended = command_end::conclude(&session, &line, (ended, Some(task)), json);
-        command_end::close(session, ended).await
     }
 
     /// Says that a machine is followed, or tells what runs there to end.

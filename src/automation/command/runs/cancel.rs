@@ -121,6 +121,12 @@ fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault>
     let end = |what: &str, begun: &BegunTask| {
         format!("Would end the {what} of run {id} on {} and release it.", begun.machine)
     };
+    let cells = dir.matrix_cells()?;
+    if record.command == RUN && !cells.is_empty() {
+        let begun = cells.iter().map(|cell| Ok(cell.tasks()?.len())).sum::<Result<usize, Fault>>()?;
+        let machines = text::pluralize(begun, "machine");
+        return Ok(format!("Would end the command of run {id} on {machines} and release all of them."));
+    }
     if record.command == RUN {
         return Ok(match CommandTask::read(&dir)? {
             Some(task) => end("command", &task.begun),

@@ -22,7 +22,8 @@ use crate::command::error::exit;
 use crate::command::run::RUN;
 use crate::command::runs::attach::{is_split, machine_of, require_visible};
 use crate::command::runs::chosen::choose_run;
-use crate::command::runs::viewer::Viewer;
+use crate::command::runs::viewer::{CellsViewer, Viewer};
+use crate::command::testing::CellFolder;
 use crate::compose::Context;
 
 /// The pause between two looks at the log of a run that goes on.
@@ -54,6 +55,27 @@ struct Logs {
     /// The output of each machine, where several took tests of the run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     machines: Vec<MachineLog>,
+    /// The output in each cell of its matrix, of a run with a command.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cells: Vec<CellLog>,
+}
+
+#[derive(Serialize)]
+struct CellLog {
+    cell: String,
+    output: PathBuf,
+}
+
+/// The output in each cell of a run with a command; none where it has no matrix.
+fn cell_logs(context: &Context, dir: &RunDir) -> Result<Vec<CellLog>, Fault> {
+    if super::record(context, dir.id())?.command != RUN {
+        return Ok(Vec::new());
+    }
+    let log = |cell: RunDir| {
+        let note = CellFolder::read_note(&cell).unwrap_or_else(|_| CellFolder::note_of(&cell));
+        CellLog { cell: note.point.to_string(), output: cell.file(RunFile::Output) }
+    };
+    Ok(dir.matrix_cells()?.into_iter().map(log).collect())
 }
 
 #[derive(Serialize)]
@@ -70,14 +92,22 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         let [output, steps, events] = [RunFile::Output, RunFile::Steps, RunFile::Events].map(|file| dir.file(file));
         let machines =
             dir.machine_outputs()?.into_iter().map(|(machine, output)| MachineLog { machine, output }).collect();
-        context.screen.json(&Logs { id, output, steps, events, machines });
+        let cells = cell_logs(context, &dir)?;
+        context.screen.json(&Logs { id, output, steps, events, machines, cells });
         return Ok(exit::OK);
     }
     if args.follow {
         return follow(context, &dir).await;
     }
     let machines = dir.machine_outputs()?;
+    let cells = cell_logs(context, &dir)?;
     match args.steps {
+        false if !cells.is_empty() => {
+            for CellLog { cell, output } in cells {
+                context.screen.message(&format!("Output of {cell}:"));
+                context.screen.output_file(&output)?;
+            }
+        }
         true => context.screen.json_file(&dir.file(RunFile::Steps))?,
         false if machines.is_empty() => context.screen.output_file(&dir.file(RunFile::Output))?,
         false => {
@@ -100,13 +130,25 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
 /// Shows the log while another process drives the run, then the output that comes from the machine.
 async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
     let mut viewer = Viewer::new(dir.clone());
+    let mut cells = None;
     loop {
         // The record is read before the log, so that all that a driver wrote before it ended is shown.
         let record = super::record(context, dir.id())?;
         let driven = is_driven(&record);
         viewer.show(&context.screen)?;
-        match record.state {
-            RunState::Ended => return Ok(exit::OK),
+        if cells.is_none() && record.command == RUN {
+            cells = CellsViewer::of(dir)?;
+        }
+        if let Some(cells) = &mut cells {
+            cells.show(&context.screen)?;
+        }
+        match (record.state, &cells) {
+            (RunState::Ended, cells) => {
+                if let Some(cells) = cells {
+                    cells.finish(&context.screen);
+                }
+                return Ok(exit::OK);
+            }
             _ if driven => tokio::time::sleep(LOOK).await,
             _ => return from_machine(context, dir, viewer.offsets()).await,
         }
@@ -116,10 +158,11 @@ async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
 /// Shows the output that the machine has beyond `shown`, without taking the run over.
 async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result<i32, Fault> {
     let none = || Fault::infrastructure(format!("run `{}` has no machine to read from", dir.id()));
-    if is_split(&dir.cells()?)? {
+    let cells = dir.cells()?;
+    if cells.len() > 1 || is_split(&cells)? {
         let attach = context.to_type(&format!("runs attach {}", dir.id()));
-        return Err(Fault::outside(format!("the tests of run `{}` go on on several machines", dir.id()))
-            .hint(format!("`{attach}` follows them, and brings what they printed home.")));
+        return Err(Fault::outside(format!("run `{}` goes on on several machines", dir.id()))
+            .hint(format!("`{attach}` follows it there, and brings what is printed home.")));
     }
     let task = match super::record(context, dir.id())?.command == RUN {
         true => CommandTask::read(dir)?.map(|task| task.begun),

@@ -1,5 +1,7 @@
 //! What a run keeps of itself, shown as it grows.
 
+use std::cell::RefCell;
+
 use model::event::{Event, Words};
 use model::fault::Fault;
 use model::task::{Chunk, Offsets};
@@ -7,7 +9,9 @@ use state::events::EventReader;
 use state::output::OutputReader;
 use state::runs::RunDir;
 
+use crate::command::testing::CellFolder;
 use crate::ui::Screen;
+use crate::ui::prefix::Prefixed;
 
 /// Shows the output in a run's log, each byte once.
 pub(crate) struct Viewer {
@@ -48,11 +52,57 @@ impl Viewer {
     }
 }
 
+/// Shows the output of a run's command in each cell of its matrix, each line behind the cell's name.
+pub(crate) struct CellsViewer(Vec<(Viewer, RefCell<[Prefixed; 2]>)>);
+
+impl CellsViewer {
+    /// A viewer of a run's cells from the beginning; none where it has no matrix.
+    pub(crate) fn of(dir: &RunDir) -> Result<Option<Self>, Fault> {
+        let cells = dir.matrix_cells()?;
+        let name = |cell: &RunDir| {
+            let note = CellFolder::read_note(cell).unwrap_or_else(|_| CellFolder::note_of(cell));
+            note.point.to_string()
+        };
+        let names: Vec<String> = cells.iter().map(name).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+        let viewer = |(cell, name): (RunDir, &String)| {
+            let lines = [Prefixed::new(name, width), Prefixed::new(name, width)];
+            (Viewer::new(cell), RefCell::new(lines))
+        };
+        let cells: Vec<_> = cells.into_iter().zip(&names).map(viewer).collect();
+        Ok((!cells.is_empty()).then_some(Self(cells)))
+    }
+
+    /// Shows the lines that are new since the last call.
+    pub(crate) fn show(&mut self, screen: &Screen) -> Result<(), Fault> {
+        for (viewer, lines) in &mut self.0 {
+            viewer.pass(&|chunk| {
+                let [stdout, stderr] = &mut *lines.borrow_mut();
+                screen.task_output(match chunk {
+                    Chunk::Stdout(bytes) => Chunk::Stdout(stdout.push(&bytes)),
+                    Chunk::Stderr(bytes) => Chunk::Stderr(stderr.push(&bytes)),
+                });
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Shows last lines that have no end.
+    pub(crate) fn finish(&self, screen: &Screen) {
+        for (_, lines) in &self.0 {
+            let [stdout, stderr] = &mut *lines.borrow_mut();
+            screen.task_output(Chunk::Stdout(stdout.end()));
+            screen.task_output(Chunk::Stderr(stderr.end()));
+        }
+    }
+}
+
 /// Shows a run that somebody else drives, or drove, as its driver does: how far it is, and the output of its tests.
 pub(crate) struct RunViewer {
     dir: RunDir,
     events: Option<EventReader>,
     output: Option<Viewer>,
+    cells: Option<CellsViewer>,
     /// Whether all that happened before anybody watched was shown.
     is_present: bool,
 }
@@ -61,7 +111,7 @@ impl RunViewer {
     /// A viewer of this run from its beginning on; with `shows_output` also of what its tests print.
     pub(crate) fn new(dir: RunDir, shows_output: bool) -> Self {
         let output = shows_output.then(|| Viewer::new(dir.clone()));
-        Self { dir, events: None, output, is_present: false }
+        Self { dir, events: None, output, cells: None, is_present: false }
     }
 
     /// Shows what is new since the last call.
@@ -75,7 +125,12 @@ impl RunViewer {
             }
         }
         self.is_present = true;
-        self.output.as_mut().map_or(Ok(()), |output| output.pass(&|chunk| screen.test_output(chunk)))
+        let Some(output) = &mut self.output else { return Ok(()) };
+        output.pass(&|chunk| screen.test_output(chunk))?;
+        if self.cells.is_none() {
+            self.cells = CellsViewer::of(&self.dir)?;
+        }
+        self.cells.as_mut().map_or(Ok(()), |cells| cells.show(screen))
     }
 }
 

@@ -11,14 +11,14 @@ use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::output::{OutputLimits, run_command};
 
-use crate::transfer::artifacts::pattern::Patterns;
+use crate::transfer::artifacts::pattern::{Exclusions, Patterns};
 
 /// The longest listing of a machine: some 100 bytes for each of a few million files.
 const LISTING: OutputLimits = OutputLimits { bytes: 512 << 20, time: Duration::from_secs(600) };
 
 /// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ListedKind {
+pub(crate) enum ListedKind {
     /// A file, or a link to one.
     File {
         /// Its bytes, with holes counted.
@@ -33,15 +33,22 @@ pub(super) enum ListedKind {
 
 /// The entries that were found.
 #[derive(Debug, Default)]
-pub(super) struct FileListing {
+pub(crate) struct FileListing {
     /// The entries by path.
-    pub(super) found: BTreeMap<PathBuf, ListedKind>,
+    pub(crate) found: BTreeMap<PathBuf, ListedKind>,
     /// Folders that the machine's user may not look into.
-    pub(super) closed: Vec<PathBuf>,
+    pub(crate) closed: Vec<PathBuf>,
+}
+
+impl FileListing {
+    /// Forgets what is left out.
+    pub(super) fn leave_out(&mut self, exclusions: &Exclusions, root: &str) {
+        self.found.retain(|path, _| !exclusions.has(root, path));
+    }
 }
 
 /// Lists the entries below the beginnings of all patterns. A link is followed where a pattern names it, not below `**`.
-pub(super) async fn list(connection: &dyn Connection, root: &str, wanted: &Patterns) -> Result<FileListing, Fault> {
+pub(crate) async fn list(connection: &dyn Connection, root: &str, wanted: &Patterns) -> Result<FileListing, Fault> {
     let mut starts: Vec<PathBuf> = wanted.patterns.iter().map(|pattern| pattern.beginning(root)).collect();
     starts.sort();
     starts.dedup();

@@ -24,6 +24,9 @@ pub struct Pattern {
 pub struct Patterns {
     /// The patterns, as they were given.
     pub patterns: Vec<Pattern>,
+    /// Patterns of files that are left where they are, although others match them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
 }
 
 impl Patterns {
@@ -31,11 +34,26 @@ impl Patterns {
     pub fn new(required: &[String], optional: &[String]) -> Result<Self, Fault> {
         let pattern = |required| move |glob: &String| Pattern { glob: glob.clone(), required };
         let patterns = required.iter().map(pattern(true)).chain(optional.iter().map(pattern(false)));
-        let wanted = Self { patterns: patterns.collect() };
+        let wanted = Self { patterns: patterns.collect(), excluded: Vec::new() };
         for pattern in &wanted.patterns {
             pattern.matcher()?;
         }
         Ok(wanted)
+    }
+
+    /// The same without the files that match one of these patterns.
+    pub fn without(self, excluded: &[String]) -> Result<Self, Fault> {
+        let all = Self { excluded: excluded.to_vec(), ..self };
+        all.exclusions().map(|_| all)
+    }
+
+    /// What is left out.
+    pub(crate) fn exclusions(&self) -> Result<Exclusions, Fault> {
+        let one = |glob: &String| {
+            let pattern = Pattern { glob: glob.clone(), required: false };
+            Ok((pattern.is_absolute(), pattern.matcher()?))
+        };
+        self.excluded.iter().map(one).collect::<Result<_, Fault>>().map(Exclusions)
     }
 
     /// Whether there is nothing to fetch.
@@ -44,8 +62,21 @@ impl Patterns {
     }
 }
 
+/// What is left out, ready to be asked.
+pub(crate) struct Exclusions(Vec<(bool, GlobMatcher)>);
+
+impl Exclusions {
+    /// Whether the file `path` is left out; relative patterns begin at `root`.
+    pub(crate) fn has(&self, root: &str, path: &Path) -> bool {
+        self.0.iter().any(|(is_absolute, matcher)| match is_absolute {
+            true => matcher.is_match(path),
+            false => path.strip_prefix(root).is_ok_and(|below| matcher.is_match(below)),
+        })
+    }
+}
+
 impl Pattern {
-    pub(super) fn is_absolute(&self) -> bool {
+    pub(crate) fn is_absolute(&self) -> bool {
         self.glob.starts_with('/')
     }
 
@@ -54,7 +85,7 @@ impl Pattern {
         self.glob.strip_prefix("./").unwrap_or(&self.glob)
     }
 
-    pub(super) fn matcher(&self) -> Result<GlobMatcher, Fault> {
+    pub(crate) fn matcher(&self) -> Result<GlobMatcher, Fault> {
         let refused =
             |reason: &str| Fault::usage(format!("`{}` is not a pattern for artifacts", self.glob)).because(reason);
         if self.text().trim_matches('/').is_empty() {

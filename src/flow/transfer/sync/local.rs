@@ -114,26 +114,47 @@ pub fn survey(top: &Path) -> Result<LocalTree, Fault> {
                 files.push(path);
                 continue;
             }
-            let about = found.metadata().map_err(|error| failed(&found.path(), error))?;
-            let kind = if kind.is_dir() {
+            if kind.is_dir() {
                 todo.push(path.clone());
-                LocalKind::Folder
-            } else if kind.is_symlink() {
-                let target = std::fs::read_link(found.path()).map_err(|error| failed(&found.path(), error))?;
-                LocalKind::Link(target.into_os_string().into_vec())
-            } else {
-                let shown = found.path().display().to_string();
-                let message = format!(
-                    "cannot copy `{}`: it is neither a file, a folder nor a symbolic link",
-                    shown.escape_debug()
-                );
-                return Err(Fault::outside(message));
-            };
-            entries.insert(path, LocalEntry { kind, mode: about.mode() & 0o7777, size: 0, id: id(&about) });
+            }
+            let about = found.metadata().map_err(|error| failed(&found.path(), error))?;
+            entries.insert(path, look(&found.path(), &about)?);
         }
     }
     entries.extend(read_all(top, &files)?);
     Ok(LocalTree { entries })
+}
+
+/// Looks at these paths below a folder, and reads those of them that are files. A path that is gone by now is left out.
+pub fn survey_some(top: &Path, paths: &[PathBuf]) -> Result<LocalTree, Fault> {
+    let (mut entries, mut files) = (BTreeMap::new(), Vec::new());
+    for path in paths {
+        let here = top.join(path);
+        match std::fs::symlink_metadata(&here) {
+            Ok(about) if about.is_file() => files.push(path.clone()),
+            Ok(about) => drop(entries.insert(path.clone(), look(&here, &about)?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&here, error)),
+        }
+    }
+    entries.extend(read_all(top, &files)?);
+    Ok(LocalTree { entries })
+}
+
+/// An entry that is no file.
+fn look(path: &Path, about: &std::fs::Metadata) -> Result<LocalEntry, Fault> {
+    let kind = if about.is_dir() {
+        LocalKind::Folder
+    } else if about.is_symlink() {
+        let target = std::fs::read_link(path).map_err(|error| failed(path, error))?;
+        LocalKind::Link(target.into_os_string().into_vec())
+    } else {
+        let shown = path.display().to_string();
+        let message =
+            format!("cannot copy `{}`: it is neither a file, a folder nor a symbolic link", shown.escape_debug());
+        return Err(Fault::outside(message));
+    };
+    Ok(LocalEntry { kind, mode: about.mode() & 0o7777, size: 0, id: id(about) })
 }
 
 /// Hashes the files on as many threads as there are processors.

@@ -226,10 +226,8 @@ impl RemoteTree {
     /// Takes over the hashes that the machine printed. A file that it could not read is not among them and stays
     /// unknown.
     pub fn learn(&mut self, printed: &[u8]) {
-        for record in printed.split(|byte| *byte == 0) {
-            let Some((hash, name)) = record.split_at_checked(64) else { continue };
-            let Some(name) = name.strip_prefix(b"  ./") else { continue };
-            if let (Some(hash), Some(entry)) = (unhex(hash), self.entries.get_mut(Path::new(OsStr::from_bytes(name)))) {
+        for (path, hash) in hashes(printed) {
+            if let Some(entry) = self.entries.get_mut(path) {
                 entry.kind = RemoteKind::File(Some(hash));
             }
         }
@@ -246,6 +244,14 @@ impl RemoteTree {
             RemoteKind::File(None) | RemoteKind::Other => false,
         }
     }
+}
+
+/// The hashes that the machine printed, by the paths that it was asked for.
+pub fn hashes(printed: &[u8]) -> impl Iterator<Item = (&Path, Hash)> {
+    printed.split(|byte| *byte == 0).filter_map(|record| {
+        let (hash, name) = record.split_at_checked(64)?;
+        Some((Path::new(OsStr::from_bytes(name.strip_prefix(b"  ./")?)), unhex(hash)?))
+    })
 }
 
 #[cfg(test)]

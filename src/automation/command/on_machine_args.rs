@@ -1,0 +1,32 @@
+//! The option to work on a machine that is up, in place of a new one.
+
+use model::fault::Fault;
+
+use crate::command::machine;
+use crate::compose::Context;
+
+/// The machine to work on.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct OnMachineArgs {
+    /// Work on this machine of yours, which is up and stays (`machine up`), in place of a new one; what an earlier run left there is used again
+    #[arg(long = "machine", value_name = "ID")]
+    taken: Option<String>,
+}
+
+impl OnMachineArgs {
+    /// Whether one is named.
+    pub fn is_given(&self) -> bool {
+        self.taken.is_some()
+    }
+
+    /// The context in which work is done there.
+    pub fn apply(&self, context: Context) -> Result<Context, Fault> {
+        match &self.taken {
+            None => Ok(context),
+            Some(text) => {
+                let machine = machine::find(&context, text)?;
+                context.on_machine(machine)
+            }
+        }
+    }
+}

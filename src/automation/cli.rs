@@ -33,6 +33,11 @@ enum Command {
     /// is not known, or something was left behind, 130 that it was interrupted, 6 that it was left by Ctrl-C or a closed terminal and goes on. While it
     /// runs, Ctrl-C asks whether to detach, cancel or keep on. `docs/run.md` says more.
     Run(Box<command::run::Args>),
+    /// Write a first `automation.toml` for the project of the current folder
+    ///
+    /// Looks at what the project is (Cargo, npm, Python, Go, CMake, Make, Mercurial) and writes a file with comments, which names the machine,
+    /// what is installed on it, and a command `check`. A file that is there is never touched. `docs/run.md` explains the keys.
+    Init(command::init::Args),
     /// Run Mercurial's test suite on an ephemeral Linux machine
     ///
     /// Inside a checkout of Mercurial its revision is sent and tested, elsewhere the source that comes with the image.
@@ -127,6 +132,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Uninstall(_)
             | Self::Completions(_)
+            | Self::Init(_)
             | Self::Internal(_) => false,
         }
     }
@@ -328,6 +334,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         // The command opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
         Command::Completions(args) => command::completions::run(args, tree()),
+        Command::Init(args) => command::init::run(&args),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::Run(args) => command::run::run(open()?, *args).await,

@@ -67,6 +67,10 @@ pub trait Preparation: Send + Sync {
     /// Explains the failure of a step of [`Preparation::set_up`]; none where the step's own output is explanation enough.
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault>;
 
+    /// A line for the machine's shell that brings a person to where the work is done, with the environment that it has there; none where
+    /// that takes more than a line.
+    fn place(&self) -> Option<String>;
+
     /// How it shares with other runs a machine that stays; none where it leaves nothing there and disturbs nobody.
     fn tenancy(&self) -> Option<Box<dyn Tenancy>>;
 }

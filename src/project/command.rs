@@ -172,6 +172,13 @@ impl Preparation for FolderCommand {
         Some(if said.is_empty() { fault } else { fault.because(said) })
     }
 
+    fn place(&self) -> Option<String> {
+        let folder = format!("{}/{}", work_folder::SOURCE, self.workdir);
+        let folder = quote::word(folder.trim_end_matches('/')).ok()?;
+        // Values of variables may be anybody's business, and are not shown.
+        Some(format!("cd {folder} && exec env TMPDIR={}/tmp bash", work_folder::WORK))
+    }
+
     fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
         Some(Box::new(Turn { patience: self.patience, ..work_folder::turn(self.stays) }))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::base::text;
 use model::fault::Fault;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use crate::declared::NetworkWord;
@@ -59,6 +60,9 @@ struct Document {
     env: BTreeMap<String, String>,
     #[serde(default)]
     command: BTreeMap<String, Entry>,
+    /// What is in these tables is read where the tests run.
+    #[serde(default)]
+    tests: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -154,6 +158,32 @@ impl ProjectFile {
     pub fn commands(&self) -> Vec<(&str, Option<&str>)> {
         let all = self.document.command.iter();
         all.map(|(name, entry)| (name.as_str(), entry.description.as_deref())).collect()
+    }
+
+    /// The names of its tests: each is a table `[tests.NAME]`.
+    pub fn suites(&self) -> Vec<&str> {
+        self.document.tests.keys().map(String::as_str).collect()
+    }
+
+    /// The name of the tests that are meant: of those that are `named`, or of the only ones that there are.
+    pub fn suite(&self, named: Option<&str>) -> Result<&str, Fault> {
+        let (path, suites) = (self.path.display(), self.suites());
+        let list = || suites.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        match (named, suites.as_slice()) {
+            (Some(name), _) => suites.iter().copied().find(|suite| *suite == name).ok_or_else(|| {
+                let fault = Fault::usage(format!("`{path}` has no table `[tests.{name}]`"));
+                match (text::nearest(name, suites.iter().copied()), suites.is_empty()) {
+                    (Some(near), _) => fault.hint(format!("Did you mean `{near}`?")),
+                    (None, true) => fault,
+                    (None, false) => fault.hint(format!("It has {}.", list())),
+                }
+            }),
+            (None, [only]) => Ok(*only),
+            (None, []) => Err(Fault::usage(format!("`{path}` has no table `[tests.NAME]`"))
+                .hint("`docs/runners.md` explains its keys; `--config FILE` names another file.")),
+            (None, _) => Err(Fault::usage(format!("`{path}` has several tables of tests: {}", list()))
+                .hint("Choose with `--suite NAME`.")),
+        }
     }
 
     /// What holds for a command that has no name here.

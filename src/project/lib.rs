@@ -12,6 +12,7 @@ mod program;
 mod reports;
 pub mod signing;
 pub mod source;
+pub mod starter;
 mod turn;
 pub mod watcher;
 mod work_folder;

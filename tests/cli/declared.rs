@@ -179,3 +179,49 @@ fn presets_are_listed() {
         assert!(!preset["list"].as_str().unwrap().is_empty() && preset["packages"].is_array(), "{preset}");
     }
 }
+
+#[test]
+fn a_projects_own_file_declares_tests_and_those_that_failed_run_again_by_one_command() {
+    let project = Project::new();
+    let run = |words: &[&str]| {
+        let mut command = project.place.command(&[&["run-tests"], words].concat());
+        command.current_dir(&project.folder);
+        support::tool::Running::start(command).end()
+    };
+    run(&[]).expect(2).tells(&["nothing says which tests there are", "--config FILE"]);
+    let lines = "n=0; for name; do n=$((n + 1)); not=; [ \"$name\" != 'b c' ] || not='not '; echo \"${not}ok $n - $name\"; done; echo 1..$n";
+    let tests = format!("{LIST}run = '''\n{lines}\n'''\nreport = {{ format = 'tap', output = true }}\n");
+    let own = project.folder.join("automation.toml");
+    std::fs::write(&own, format!("image = 'linux-dev'\n[tests.all]\n{tests}")).unwrap();
+    let results = run(&["--json"]).expect(1).tells(&["run-tests --failed-of"]).json();
+    assert_eq!(outcomes(&results), "a=passed b c=failed ü=passed");
+    let again = run(&["--json", "--failed-of", "latest"]).expect(1).json();
+    assert_eq!(outcomes(&again), "b c=failed");
+    run(&["--lost-of", "latest"]).expect(2).tells(&["no test of run"]);
+    std::fs::write(&own, format!("[tests.all]\n{tests}[tests.none]\n{tests}")).unwrap();
+    run(&[]).expect(2).tells(&["several tables of tests: `all`, `none`", "--suite NAME"]);
+    run(&["--suite", "al"]).expect(2).tells(&["Did you mean `all`?"]);
+    std::fs::write(&own, "[tests.all]\nlist = 'x'\nlisst = 'y'\n").unwrap();
+    run(&[]).expect(3).tells(&["automation.toml:3:1", "unknown field `lisst`"]);
+    project.place.assert_clean();
+}
+
+#[test]
+fn a_first_file_is_written_once_and_works() {
+    let project = Project::new();
+    let init = |words: &[&str]| {
+        let mut command = project.place.command(&[&["init"], words].concat());
+        command.current_dir(&project.folder);
+        support::tool::Running::start(command).end()
+    };
+    std::fs::write(project.folder.join("Makefile"), "check:\n\ttest -f data\n").unwrap();
+    let shown = init(&["--dry-run"]).expect(0).text();
+    assert!(!project.folder.join("automation.toml").exists());
+    init(&[]).expect(0).tells(&["a project with a Makefile", "automation run check"]);
+    assert_eq!(std::fs::read_to_string(project.folder.join("automation.toml")).unwrap(), shown);
+    init(&[]).expect(2).tells(&["is there already"]);
+    let mut command = project.place.command(&["run", "check", "--plan"]);
+    command.current_dir(&project.folder);
+    let planned = support::tool::Running::start(command).end().expect(0).text();
+    assert_eq!(planned, "Makefile\nautomation.toml\ndata\n");
+}

@@ -279,6 +279,16 @@ fn files_come_home_and_a_failed_command_keeps_its_machine_where_that_was_asked()
     assert!(done.stderr.contains(&format!("machine ssh {id}")), "{}", done.stderr);
     let there = project.place.exec("latest", &["cat", "/var/tmp/automation-work/src/out/g"]).expect(0).text();
     assert_eq!(there, "y\n");
+    // The line that is told brings to where the command worked.
+    let enter = done.stderr.split("; `").nth(1).unwrap().split("` enters it").next().unwrap();
+    let words = model::base::quote::split(enter).unwrap();
+    let mut command = project.place.command(&words[words.iter().position(|word| word == "machine").unwrap()..]);
+    let input = project.place.path().join("typed");
+    fs::write(&input, "pwd; cat out/g; echo $TMPDIR\n").unwrap();
+    command.stdin(fs::File::open(&input).unwrap());
+    let shown = command.output().unwrap();
+    let work = "/var/tmp/automation-work";
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), format!("{work}/src\ny\n{work}/tmp\n"), "{enter} {shown:?}");
     project.place.run(&["machine", "down", id]).expect(0);
     project.run(&["--keep-failed", "10m", "--", "true"]).expect(0).tells(&["seen gone"]);
     project.place.assert_clean();

@@ -578,7 +578,8 @@ fn a_failure_is_looked_at(place: &Place, run: &str, checkout: &std::path::Path) 
         place.run(&[&["runs", "accept", "--from", run, "--source", checkout.to_str().unwrap()][..], words].concat())
     };
     accept(&["test-ok.t"]).expect(2).tells(&["was not compared, or was as expected: it passed"]);
-    accept(&["--dry-run"]).expect(0).tells(&["Would write", "tests/test-broken.t"]);
+    let planned = accept(&["--dry-run"]).expect(0).tells(&["Would write", "tests/test-broken.t"]).text();
+    assert!(planned.contains("-  two\n+  one\n"), "{planned}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "  $ echo one\n  two\n");
     accept(&["test-broken.t"]).expect(0).tells(&["Wrote", "tests/test-broken.t"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "  $ echo one\n  one\n");

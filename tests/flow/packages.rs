@@ -47,6 +47,10 @@ impl Preparation for Maker {
         None
     }
 
+    fn place(&self) -> Option<String> {
+        None
+    }
+
     fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
         None
     }

@@ -12,7 +12,7 @@ use model::outcome::{Cell, Results, TestOutcome, TestResult};
 use project::mercurial;
 
 use crate::command::matrix_args::KnownAxis;
-use crate::command::runs::ended_results;
+use crate::command::runs::ended_results_of;
 use crate::compose::Context;
 
 /// The options of every command that runs Mercurial's tests.
@@ -126,7 +126,7 @@ impl MercurialArgs {
             (None, Some(name)) => (name, "was lost", |outcome| !outcome.is_known()),
             (None, None) => return Ok(None),
         };
-        let results = ended_results(context, name)?;
+        let results = ended_results_of(context, name, mercurial::PROGRAM)?;
         self.tests = names(results.tests.iter().filter(|test| wanted(test.outcome)));
         let lacks_cells = results.has_matrix() && wanted(TestOutcome::Lost) && results.cells.iter().any(never_began);
         if self.tests.is_empty() && !lacks_cells {

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod ec2;
 pub mod error;
 pub mod image;
+pub mod init;
 pub mod internal;
 pub mod machine;
 pub mod machine_args;

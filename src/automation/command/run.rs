@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use model::base::text;
 use model::fault::Fault;
+use model::preparation::Preparation;
 
 use crate::command::artifact_args::ArtifactArgs;
 use crate::command::command_end;
@@ -140,6 +141,7 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
     let resolved = args.resolve(&context, kind, project).await?;
     let session = Session::begin_on(context, RUN, kind).await?;
+    session.works_at(resolved.cells.first().and_then(|cell| cell.command.place()));
     let ended = match resolved.cells.as_slice() {
         [cell] if cell.point.name().is_none() => drive::drive(&session, &args, &resolved, cell).await,
         several => cells::drive(&session, &args, &resolved, several).await,

@@ -1,17 +1,22 @@
 //! `automation run-tests`.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::ProviderKind;
 use model::matrix::Point;
-use project::declared::{self, DeclaredTests, Surroundings};
+use model::outcome::TestOutcome;
+use project::declared::{self, Declaration, DeclaredTests, Surroundings};
+use project::file::ProjectFile;
+use project::image::{ImageChoice, SetUp};
 use project::source::Source;
 
 use crate::command::error::exit;
 use crate::command::machine_args::MachineArgs;
 use crate::command::matrix_args::in_cell;
+use crate::command::runs::ended_results_of;
 use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
 use crate::command::test_run::run_tests;
 use crate::command::testing::DECLARED;
@@ -21,11 +26,14 @@ use crate::compose::{Context, current_folder};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: automation run-tests --config tests.toml tests/test_a.py::test_one -- -x")]
 pub struct Args {
-    /// The file that declares the tests
-    #[arg(long, value_name = "FILE", required_unless_present = "presets")]
+    /// The file that declares the tests [default: the table `[tests.NAME]` of the project's `automation.toml`]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Which of several tables `[tests.NAME]` of `automation.toml`
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    suite: Option<String>,
     /// List the presets that a file can name
-    #[arg(long, conflicts_with_all = ["config", "tests", "flags", "detach"])]
+    #[arg(long, conflicts_with_all = ["config", "suite", "tests", "flags", "detach"])]
     presets: bool,
     /// Tests to run, by their names as the command `list` prints them [default: all]
     #[arg(value_name = "TEST")]
@@ -33,6 +41,12 @@ pub struct Args {
     /// Flags for the test runner, as they are, behind those of the file
     #[arg(last = true, value_name = "FLAG", allow_hyphen_values = true)]
     flags: Vec<String>,
+    /// Run the tests again that failed or timed out in this run: its id, its beginning, or `latest`
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["tests", "lost_of", "presets"])]
+    failed_of: Option<String>,
+    /// Run the tests that were lost in this run
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["tests", "presets"])]
+    lost_of: Option<String>,
     /// The folder to test [default: the file's `source`, or the current folder]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
@@ -51,9 +65,45 @@ const USUAL_IMAGE: &str = "linux-dev";
 
 /// Runs the tests, or lists the presets.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
-    match args.config.clone() {
-        Some(config) if !args.presets => run_declared(context, args, &config).await,
-        _ => list_presets(&context, args.testing.asks_for_json()),
+    match args.presets {
+        true => list_presets(&context, args.testing.asks_for_json()),
+        false => run_declared(context, args).await,
+    }
+}
+
+/// What is declared of the tests, and what holds for their machines.
+struct Declared {
+    declaration: Declaration,
+    around: Surroundings,
+    /// What root does once to the image.
+    set_up: Option<SetUp>,
+}
+
+impl Declared {
+    /// By the file that is named, or by the project's own.
+    fn read(args: &Args) -> Result<Self, Fault> {
+        if let Some(config) = &args.config {
+            let (declaration, around) = declared::load(config)?;
+            return Ok(Self { declaration, around, set_up: None });
+        }
+        let folder = args.source.clone().map_or_else(current_folder, Ok)?;
+        let file = ProjectFile::find(&folder)?.ok_or_else(|| {
+            let (name, folder) = (project::file::NAME, folder.display());
+            Fault::usage(format!("nothing says which tests there are: there is no `{name}` for `{folder}`"))
+                .hint("Name a file with `--config FILE`; `docs/runners.md` explains its keys, `--presets` lists what is known.")
+        })?;
+        let suite = file.suite(args.suite.as_deref())?;
+        let (declaration, around) = declared::load_suite(&file.path, suite)?;
+        let usual = file.usual();
+        let set_up = usual.setup.as_deref().map(|setup| SetUp::read(setup, file.root())).transpose()?;
+        let around = Surroundings {
+            source: around.source.or_else(|| Some(file.root().to_owned())),
+            image: around.image.or(usual.image),
+            distro: around.distro.or(usual.distro),
+            network: around.network.or(usual.network),
+            ..around
+        };
+        Ok(Self { declaration, around, set_up })
     }
 }
 
@@ -71,9 +121,30 @@ fn list_presets(context: &Context, json: bool) -> Result<i32, Fault> {
     Ok(exit::OK)
 }
 
-async fn run_declared(context: Context, mut args: Args, config: &Path) -> Result<i32, Fault> {
+impl Args {
+    /// The names of the tests: those that are named, or those of an earlier run of `program`; empty for all.
+    fn tests(&self, context: &Context, program: &str) -> Result<Vec<String>, Fault> {
+        let (run, what, is_wanted): (_, _, fn(TestOutcome) -> bool) = match (&self.failed_of, &self.lost_of) {
+            (Some(run), _) => (run, "failed or timed out", TestOutcome::is_failure),
+            (None, Some(run)) => (run, "was lost", |outcome| !outcome.is_known()),
+            (None, None) => return Ok(self.tests.clone()),
+        };
+        let results = ended_results_of(context, run, program)?;
+        let tests = results.tests.iter().filter(|test| is_wanted(test.outcome)).map(|test| test.name.to_string());
+        // A test of several cells is one.
+        let tests: BTreeSet<String> = tests.collect();
+        if tests.is_empty() {
+            let show = context.to_type(&format!("runs show {}", results.id));
+            return Err(Fault::usage(format!("no test of run `{}` {what}", results.id))
+                .hint(format!("`{show}` tells what its tests came to.")));
+        }
+        Ok(tests.into_iter().collect())
+    }
+}
+
+async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
     let context = args.testing.on.apply(context)?;
-    let (mut declaration, around) = declared::load(config)?;
+    let Declared { mut declaration, around, set_up } = Declared::read(&args)?;
     declaration.add_flags(&args.flags)?;
     if let Some(network) = around.network {
         args.machine.hardware.or_network(network.into());
@@ -97,14 +168,14 @@ async fn run_declared(context: Context, mut args: Args, config: &Path) -> Result
         context.require_platform(*kind, DeclaredTests::PLATFORM)?;
     }
     let source = find_source(&args, &around).await?;
-    let tests = std::mem::take(&mut args.tests);
+    let tests = args.tests(&context, &declaration.name)?;
     let mut cells = Vec::new();
     for point in points {
         let group = |(kind, machines): &(ProviderKind, usize)| {
             let context = &context.on(*kind);
             let plan = match kind {
                 ProviderKind::Host => None,
-                _ => Some(plan(context, &args.machine, &around, &point)?),
+                _ => Some(plan(context, &args.machine, (&around, set_up.as_ref()), &point)?),
             };
             let ttl = args.testing.lifetime(*kind)?;
             let order = args.machine.order(context, plan.as_ref(), "hg", ttl);
@@ -121,7 +192,12 @@ async fn run_declared(context: Context, mut args: Args, config: &Path) -> Result
 }
 
 /// The image that the file and the options name, at this point of the matrix.
-fn plan(context: &Context, machine: &MachineArgs, around: &Surroundings, point: &Point) -> Result<ImagePlan, Fault> {
+fn plan(
+    context: &Context,
+    machine: &MachineArgs,
+    (around, set_up): (&Surroundings, Option<&SetUp>),
+    point: &Point,
+) -> Result<ImagePlan, Fault> {
     let mut machine = machine.clone();
     if let Some(distro) = point.get(DISTRO) {
         machine.prefer_distro(distro);
@@ -130,6 +206,7 @@ fn plan(context: &Context, machine: &MachineArgs, around: &Surroundings, point: 
     let plan = || {
         let definition = context.definition(image)?;
         let choice = machine.declared_choice(context, &definition, around.distro.as_deref(), &around.values)?;
+        let choice = ImageChoice { set_up: set_up.cloned(), ..choice };
         definition.plan(&choice)
     };
     plan().map_err(|fault| in_cell(point, fault))

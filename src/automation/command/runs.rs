@@ -141,6 +141,26 @@ pub(crate) fn ended_results(context: &Context, name: &str) -> Result<Results, Fa
     })
 }
 
+/// The same where `latest` names the latest run that tested `program`.
+pub(crate) fn ended_results_of(context: &Context, name: &str, program: &str) -> Result<Results, Fault> {
+    if name != "latest" {
+        return ended_results(context, name);
+    }
+    for record in context.journal.runs(usize::MAX)? {
+        if !record.has_ended() || !chosen::has_tests(context, &record) {
+            continue;
+        }
+        match results(context, &record.id) {
+            Ok(Some(results)) if results.subject.program == program => return Ok(results),
+            // An old run of something else is no reason to stop.
+            _ => {}
+        }
+    }
+    let list = context.to_type("runs list");
+    Err(Fault::usage(format!("there is no run with tests of `{program}` that has ended"))
+        .hint(format!("`{list}` shows the runs there are.")))
+}
+
 /// The result of a test that a user names.
 fn find_test<'a>(results: &'a Results, name: &str) -> Result<&'a TestResult, Fault> {
     results.tests.iter().find(|test| test.name.as_str() == name).ok_or_else(|| {

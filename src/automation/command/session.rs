@@ -1,10 +1,11 @@
 //! One run from its first journal row to its certificate.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use flow::run::Run;
 use flow::site::{Site, Sites};
 use model::base::id::RunId;
+use model::base::quote;
 use model::event::{Event, Remainder, RunEvent, Sink};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
@@ -36,6 +37,8 @@ pub struct Session {
     record: RunRecord,
     /// Cancelled when the task goes on without a driver.
     detachable: CancellationToken,
+    /// The line for a machine's shell that brings a person to where the run works.
+    place: OnceLock<String>,
     /// Whether the task's output is shown.
     shows_output: bool,
     /// The lock that this process holds for as long as it drives the run.
@@ -150,7 +153,18 @@ impl Session {
             clean: context.to_type(&format!("audit --fix --run {}", record.id)),
             attach: context.to_type(&format!("runs attach {}", record.id)),
         })?;
-        Ok(Self { context, run, site, dir, log, record, detachable, shows_output: true, _driving: driving })
+        Ok(Self {
+            context,
+            run,
+            site,
+            dir,
+            log,
+            record,
+            detachable,
+            place: OnceLock::new(),
+            shows_output: true,
+            _driving: driving,
+        })
     }
 
     /// Notes that from now on the task goes on without this driver, so that the user may detach.
@@ -191,6 +205,19 @@ impl Session {
     /// The command that began it.
     pub fn command(&self) -> &str {
         &self.record.command
+    }
+
+    /// The arguments that it was begun with.
+    pub fn arguments(&self) -> &[String] {
+        &self.record.arguments
+    }
+
+    /// Notes the line for a machine's shell that brings a person to where the run works.
+    pub fn works_at(&self, place: Option<String>) {
+        if let Some(place) = place {
+            // The cells of a run work at the same place.
+            drop(self.place.set(place));
+        }
     }
 
     /// Looks at what is left, closes the run's record unless its task goes on, and gives the exit code.
@@ -253,7 +280,9 @@ impl Session {
         for machine in kept {
             let (machine, until) = (machine.id.clone(), machine.expires_at);
             let down = self.context.to_type(&format!("machine down {machine}"));
-            let enter = self.context.to_type(&format!("machine ssh {machine}"));
+            let place = self.place.get().and_then(|place| quote::word(place).ok());
+            let place = place.map(|place| format!(" {place}")).unwrap_or_default();
+            let enter = self.context.to_type(&format!("machine ssh {machine}{place}"));
             self.run.tell(RunEvent::MachineKept { machine, enter, until, down });
         }
         let left = remainders(made, kept);

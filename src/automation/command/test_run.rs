@@ -51,6 +51,7 @@ async fn begin(
         keep_failed: args.keep_failed,
         mutes: &mutes,
     };
+    session.works_at(tests.cells.first().and_then(|cell| cell.runner.place()));
     let result = match (args.shards.policy(), tests.cells.as_slice()) {
         (None, [ResolvedCell { runner, groups, point }])
             if point.name().is_none() && groups.iter().map(|group| group.machines).sum::<usize>() == 1 =>

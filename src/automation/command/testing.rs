@@ -6,7 +6,7 @@ use flow::lease::LeaseEnd;
 use flow::testing::shards::{CellEnd, CellNote, ShardsEnd, collect_cells};
 use flow::testing::{BegunTests, TestTask, Tested, results};
 use model::artifact::CollectedArtifacts;
-use model::base::text;
+use model::base::{quote, text};
 use model::build::BuildOrigin;
 use model::event::{TestsEvent, TroubleEvent};
 use model::fault::{Fault, FaultKind};
@@ -21,7 +21,6 @@ use state::runs::{RunDir, RunFile};
 use crate::command::session::{Ending, Session};
 use crate::command::signals::TIDYING_LIMIT;
 use crate::command::{error, report_file};
-use crate::compose::Context;
 
 /// The commands that run tests, as the journal and reports name them.
 pub const COMMANDS: [&str; 3] = [ON_LINUX, ON_WINDOWS, DECLARED];
@@ -177,23 +176,40 @@ fn detached_ending(begun: &BegunTests, machine: Machine) -> Ending {
     Ending { code: error::exit::DETACHED, summary, detached: vec![machine] }
 }
 
+/// The options by which a command line says what declares its tests, for another one.
+fn declared_by(arguments: &[String]) -> String {
+    let words: Vec<&String> = arguments.iter().take_while(|word| *word != "--").collect();
+    let mut options = String::new();
+    for (at, word) in words.iter().enumerate() {
+        for option in ["--config", "--suite"] {
+            let value = match word.strip_prefix(option) {
+                Some("") => words.get(at + 1).map(|value| value.as_str()),
+                Some(rest) => rest.strip_prefix('='),
+                None => None,
+            };
+            let value = value.and_then(|value| quote::word(value).ok());
+            options.push_str(&value.map(|value| format!(" {option} {value}")).unwrap_or_default());
+        }
+    }
+    options
+}
+
 /// Shows how the first failures differ from what was expected, and what to do about them and about what was lost.
-fn show_failures(context: &Context, command: &str, results: &Results) {
+fn show_failures(session: &Session, results: &Results) {
+    let (context, command) = (&session.context, session.command());
     let failures = report::terminal::failures(results);
     if !failures.is_empty() {
         context.screen.report_message(&failures);
         let see = context.to_type(&format!("runs show {} --failed --diff", results.id));
         context.screen.message(&format!("See all of it: {see}"));
     }
-    // Tests that a file declares are named by hand.
-    if command != DECLARED {
-        let again = |flag: &str| context.to_type(&format!("{command} {flag} {}", results.id));
-        if results.counts.unmuted() > 0 {
-            context.screen.message(&format!("Run it again:  {}", again("--failed-of")));
-        }
-        if results.counts.lost > 0 {
-            context.screen.message(&format!("Run the lost:  {}", again("--lost-of")));
-        }
+    let again =
+        |flag: &str| context.to_type(&format!("{command}{} {flag} {}", declared_by(session.arguments()), results.id));
+    if results.counts.unmuted() > 0 {
+        context.screen.message(&format!("Run it again:  {}", again("--failed-of")));
+    }
+    if results.counts.lost > 0 {
+        context.screen.message(&format!("Run the lost:  {}", again("--lost-of")));
     }
     if failures.is_empty() {
         return;
@@ -241,7 +257,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
         session.run.tell(TestsEvent::NotBuilt { look });
     }
     let screen = &session.context.screen;
-    show_failures(&session.context, session.command(), &results);
+    show_failures(session, &results);
     screen.message(&format!("Results: {}", session.dir.file(RunFile::Results).display()));
     if let Some(found) = results.artifacts.as_ref().filter(|found| found.files > 0) {
         screen.message(&format!("Artifacts: {} in {}", text::bytes(found.bytes), found.folder.display()));

@@ -92,6 +92,27 @@ pub fn load(path: &Path) -> Result<(Declaration, Surroundings), Fault> {
     place.resolve(&document)
 }
 
+/// The tests that a project's own file has, each a table `[tests.NAME]`; its other keys are read elsewhere.
+#[derive(Deserialize)]
+struct Suites {
+    #[serde(default)]
+    tests: BTreeMap<String, Document>,
+}
+
+/// Reads the tests `[tests.NAME]` of the project's file `path`.
+pub fn load_suite(path: &Path, name: &str) -> Result<(Declaration, Surroundings), Fault> {
+    let text = read(path, "the project's file")?;
+    let place = Place { path, text: &text };
+    let suites: Suites = toml::from_str(&text).map_err(|error| {
+        let at = error.span().unwrap_or_default();
+        place.fault(&at, error.message().trim().replace('\n', "; "))
+    })?;
+    match suites.tests.get(name) {
+        Some(document) => place.resolve(document),
+        None => Err(Fault::usage(format!("`{}` has no table `[tests.{name}]`", path.display()))),
+    }
+}
+
 /// The text of a file that is named by `option`.
 fn read(path: &Path, option: &str) -> Result<String, Fault> {
     let refused = || Fault::usage(format!("cannot read `{option} {}`", path.display()));

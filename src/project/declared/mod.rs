@@ -5,7 +5,7 @@ mod document;
 mod presets;
 mod runner;
 
-pub use config::{Declaration, Surroundings, load};
+pub use config::{Declaration, Surroundings, load, load_suite};
 pub use document::NetworkWord;
 pub use presets::{PresetWords, presets};
 pub use runner::{DeclaredTests, NAME};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use guest::{self, Guest, linux};
 use model::base::id::TestName;
-use model::base::text;
+use model::base::{quote, text};
 use model::build::BuildOrigin;
 use model::event::Teller;
 use model::exit::Exit;
@@ -275,6 +275,15 @@ impl Preparation for DeclaredTests {
 
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {
         Some(Self::failed(step, done))
+    }
+
+    fn place(&self) -> Option<String> {
+        let folder = format!("{}/{}", work_folder::SOURCE, self.declaration.workdir);
+        let folder = quote::word(folder.trim_end_matches('/')).ok()?;
+        let variables = self.declaration.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let variables = quote::join(&variables.collect::<Vec<_>>()).ok()?;
+        let line = format!("cd {folder} && exec env TMPDIR={}/tmp {variables} bash", work_folder::WORK);
+        Some(line.replace("  ", " "))
     }
 
     fn tenancy(&self) -> Option<Box<dyn Tenancy>> {

@@ -29,6 +29,9 @@ pub use windows_work::WindowsWork;
 
 use std::collections::BTreeMap;
 
+/// What is tested, as results name it.
+pub const PROGRAM: &str = "hg";
+
 /// The Python to test with, by the values of an image's parameters.
 pub fn python(values: &BTreeMap<String, String>) -> String {
     values.get("python-version").cloned().unwrap_or_else(|| SYSTEM_PYTHON.to_owned())

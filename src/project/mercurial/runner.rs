@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::facts::{self, MachineFacts};
+use crate::mercurial::PROGRAM;
 use crate::mercurial::checkout::Checkout;
 use crate::mercurial::push::{Repository, push};
 use crate::mercurial::{flags, listing, report};
@@ -273,7 +274,7 @@ impl LinuxTests {
             (None, None) => (None, None),
         };
         TestSubject {
-            program: "hg".to_owned(),
+            program: PROGRAM.to_owned(),
             version: version.as_deref().and_then(facts::word),
             revision: revision.as_deref().and_then(facts::word),
             working_copy: self.checkout.as_ref().is_some_and(|checkout| checkout.patch.is_some()),
@@ -321,6 +322,12 @@ impl Preparation for LinuxTests {
 
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {
         matches!(step.work, Work::Preparing { .. }).then(|| self.refused(&done.exit, &done.stderr_text()))
+    }
+
+    fn place(&self) -> Option<String> {
+        // As `run-tests.sh` runs them.
+        let variables = format!("-u HGRCPATH -u HGPLAIN -u HGENCODING TMPDIR={WORK}/tmp");
+        Some(format!("cd {WORK}/src/tests && exec env {variables} \"PATH=$PATH:/hgdev/venv-bootstrap/bin\" bash"))
     }
 
     fn tenancy(&self) -> Option<Box<dyn Tenancy>> {

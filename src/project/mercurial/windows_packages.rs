@@ -309,6 +309,10 @@ impl Preparation for WindowsPackages {
         None
     }
 
+    fn place(&self) -> Option<String> {
+        None
+    }
+
     fn tenancy(&self) -> Option<Box<dyn Tenancy>> {
         Some(Box::new(self.work.turn()))
     }

@@ -20,6 +20,7 @@ use model::work::Work;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{self, MachineFacts};
+use crate::mercurial::PROGRAM;
 use crate::mercurial::checkout::Checkout;
 use crate::mercurial::windows_python::WindowsPython;
 use crate::mercurial::windows_work::{self, WindowsWork, checkout_work, script};
@@ -97,7 +98,7 @@ impl WindowsTests {
         let version = self.work.checkout.as_ref().and_then(|checkout| checkout.version.clone());
         let revision = self.work.checkout.as_ref().map(|checkout| checkout.node.clone());
         TestSubject {
-            program: "hg".to_owned(),
+            program: PROGRAM.to_owned(),
             version: version.as_deref().and_then(facts::word),
             revision: revision.as_deref().and_then(facts::word),
             working_copy: self.work.checkout.as_ref().is_some_and(|checkout| checkout.patch.is_some()),
@@ -127,6 +128,10 @@ impl Preparation for WindowsTests {
 
     /// Nothing: each of the programs says by itself what is wrong.
     fn explain(&self, _: &StepCommand, _: &Output) -> Option<Fault> {
+        None
+    }
+
+    fn place(&self) -> Option<String> {
         None
     }
 

@@ -28,7 +28,7 @@ pub struct Args {
     /// The checkout [default: the one around the current folder]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
-    /// Show which files would be written, and write none
+    /// Show which files would be written and how what was printed differs, and write none
     #[arg(long)]
     dry_run: bool,
 }
@@ -56,6 +56,10 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
                 .hint("Nothing was written. Name one of the tests, or with `--cell` one cell."));
         }
         accepted.insert(file.path().to_owned(), file);
+    }
+    if args.dry_run {
+        let shown: Vec<_> = tests.iter().map(|(test, _)| report::terminal::test(test)).collect();
+        context.screen.report(&shown.join(&report::terminal::plain("")));
     }
     for file in accepted.values() {
         if !args.dry_run {

@@ -132,6 +132,7 @@ impl Drive<'_> {
         let runner = project::runner(task.runner.as_ref(), context.ssh()?)?;
         let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
         self.begin(&session, &machine.id);
+        session.works_at(runner.place());
         let stop = session.run.stop.clone();
         let records = Records { folder: &session.dir, output: &session.test_output(), stop, watch: &|_| () };
         let ended = testing::resume(&session.run, &session.site, machine, runner.as_ref(), &task, &records).await;
@@ -177,6 +178,8 @@ impl Drive<'_> {
             let run = session.id().clone();
             session.run.teller.machine(machine, MachineEvent::Following { run });
         }
+        let runner = cells.iter().find_map(|cell| cell.shards.as_ref()).map(|shards| &shards.runner);
+        session.works_at(runner.and_then(|runner| runner.place()));
         let ends = resume_cells(&session.run, cells, &|| session.detachable()).await;
         let ends = ends.into_iter().zip(folders).map(|(end, folder)| CellFolder { end, folder: folder.clone() });
         let ended = conclude_cells(&session, self.reports, ends.collect()).await;

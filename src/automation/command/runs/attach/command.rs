@@ -8,7 +8,7 @@ use flow::testing::shards::CellNote;
 use model::event::{MachineEvent, TroubleEvent};
 use model::fault::Fault;
 use model::machine::Machine;
-use model::preparation::UserCommand;
+use model::preparation::{Preparation, UserCommand};
 use model::run::RunRecord;
 use project::command::FolderCommand;
 use state::file::Lock;
@@ -74,6 +74,7 @@ impl Drive<'_> {
         require_visible(&context, &machine).await?;
         let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
         self.begin(&session, &machine.id);
+        session.works_at(command.place());
         let (output, builds) = (session.task_output(), session.context.state.builds());
         let records = CommandRecords { folder: &session.dir, output: &output, builds: &builds };
         let ended = resume_command(&session.run, &session.site, machine, &command, &task, &records).await;
@@ -105,6 +106,8 @@ impl Drive<'_> {
                 session.run.teller.machine(&machine.id, MachineEvent::Following { run: session.id().clone() });
             }
         }
+        let first = cells.iter().find_map(|cell| cell.task.as_ref());
+        session.works_at(first.and_then(|(command, _)| command.place()));
         let ended = self.follow_cells(&session, folders, cells, &line).await;
         command_end::close(session, ended).await
     }

@@ -90,6 +90,15 @@ impl Terminal {
         self.wait_until(text, |lines| lines.iter().any(|line| line.contains(text)))
     }
 
+    /// Types `text`.
+    pub fn type_text(&self, text: &str) {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let count = rustix::io::write(&self.person, rest).unwrap();
+            rest = &rest[count..];
+        }
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();

@@ -1,6 +1,7 @@
 //! `automation machine up|list|ssh|exec|cp|sync|down|check`.
 
 mod check;
+mod chosen;
 mod copy;
 mod down;
 mod exec;
@@ -9,6 +10,7 @@ mod list;
 mod side;
 mod sync;
 mod up;
+mod words;
 
 use flow::site::Sites;
 use model::connection::Connection;
@@ -17,7 +19,7 @@ use model::machine::Machine;
 
 use crate::compose::Context;
 
-/// Subcommands of `machine`. A machine is named by its id or the beginning of it.
+/// Subcommands of `machine`. A machine is named by its id or the beginning of it; one that is there alone need not be named.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a machine and keep it until its expiry
@@ -33,7 +35,7 @@ pub enum Command {
     Exec(exec::ExecArgs),
     /// Copy files and folders to or from a machine
     ///
-    /// One side is a path here, the other `ID:PATH` on a machine. Like `cp -r`: into TO where TO is a folder, to the name TO
+    /// One side is a path here, the other `ID:PATH` on a machine, or `:PATH` where one machine is there alone. Like `cp -r`: into TO where TO is a folder, to the name TO
     /// otherwise. A link at TO is followed, a device or a pipe written into; neither is replaced. A large file that was cut
     /// goes on where it stopped when the same copy is made again.
     Cp(copy::Args),
@@ -63,37 +65,6 @@ impl Command {
             Self::Sync(args) => sync::run(&context, &args).await,
             Self::Down(args) => down::run(&context, &args).await,
             Self::Check(args) => check::run(context, args).await,
-        }
-    }
-}
-
-/// The stored machine that `text` names: an id, its beginning, or `latest`, the one that was made last.
-fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
-    let machines = context.journal.machines()?;
-    if let Some(latest) = machines.iter().max_by_key(|machine| machine.created_at).filter(|_| text == "latest") {
-        return Ok(latest.clone());
-    }
-    if let Some(exact) = machines.iter().find(|machine| machine.id.as_str() == text) {
-        return Ok(exact.clone());
-    }
-    let mut matching = machines.iter().filter(|machine| !text.is_empty() && machine.id.as_str().starts_with(text));
-    match (matching.next(), matching.next()) {
-        (Some(machine), None) => Ok(machine.clone()),
-        (Some(_), Some(_)) => Err(Fault::usage(format!("`{text}` names more than one machine"))),
-        _ => {
-            let known: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let fault = Fault::usage(format!("no machine `{text}` (there are: {known})"));
-            let ids = machines.iter().map(|machine| machine.id.as_str());
-            Err(match model::base::text::nearest(text, ids) {
-                Some(near) => fault.hint(format!("Did you mean `{near}`?")),
-                None if text.starts_with("20") => fault.hint(
-                    "That is the id of a run, not of a machine; `automation machine list` shows those there are.",
-                ),
-                None => {
-                    fault.hint("`automation machine list` shows those there are, `automation machine up` makes one.")
-                }
-            })
         }
     }
 }

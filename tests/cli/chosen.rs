@@ -1,0 +1,56 @@
+//! Machines that are meant without their ids.
+
+use std::process::Command;
+
+use support::terminal::Terminal;
+use support::tool::Place;
+
+#[test]
+fn one_machine_alone_need_not_be_named() {
+    let place = Place::small();
+    for words in [&["ssh"][..], &["ssh", "--", "true"], &["exec", "--", "true"], &["down"], &["cp", ":/x", "y"]] {
+        let all = [&["machine"], words].concat();
+        place.run(&all).expect(2).tells(&["no machine is named, and none is kept here", "machine up"]);
+    }
+    let id = place.up(&[]);
+    assert_eq!(place.run(&["machine", "exec", "--", "hostname"]).expect(0).text().trim(), id);
+    assert_eq!(place.run(&["machine", "ssh", "--", "echo", "$HOME"]).expect(0).text(), "/home/hg\n");
+    assert_eq!(place.run(&["machine", "ssh", &id, "--", "echo", "$HOME"]).expect(0).text(), "/home/hg\n");
+    // A word before `--`, or without one, is a machine still.
+    place.run(&["machine", "exec", "true"]).expect(2).tells(&["no command"]);
+    place.run(&["machine", "exec", "true", "--", "true"]).expect(2).tells(&["no machine `true`"]);
+
+    let here = place.path().join("sent");
+    std::fs::create_dir(&here).unwrap();
+    std::fs::write(here.join("file"), "x").unwrap();
+    let inside = |words: &[&str]| {
+        let mut command: Command = place.command(words);
+        command.current_dir(place.path()).output().unwrap()
+    };
+    assert!(inside(&["machine", "sync", "sent", ":folder"]).status.success());
+    assert!(inside(&["machine", "cp", ":folder/file", "back"]).status.success());
+    assert_eq!(std::fs::read_to_string(place.path().join("back")).unwrap(), "x");
+    std::fs::write(place.path().join(":folder"), "").unwrap();
+    let refused = inside(&["machine", "cp", ":folder", "back"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("`./:folder`"));
+
+    // What ends a machine that was not named asks first, and only a person can answer.
+    place.run(&["machine", "down"]).expect(2).tells(&["nobody is there", &id, "--yes"]);
+    assert!(place.run(&["machine", "down", "--dry-run"]).expect(0).text().contains("would remove process"));
+    let asked = Terminal::start(place.command(&["machine", "down"]), 24, 120);
+    asked.wait_for("[y/N]");
+    asked.type_text("n\n");
+    asked.wait_for("Nothing was removed.");
+    assert_eq!(asked.end().0, Some(0));
+    place.exec(&id, &["true"]).expect(0);
+
+    let other = place.up(&[]);
+    for words in [&["ssh"][..], &["exec", "--", "true"], &["down", "--yes"], &["cp", ":/etc/hostname", "y"]] {
+        let all = [&["machine"], words].concat();
+        place.run(&all).expect(2).tells(&["several are there", &id, &other]);
+    }
+    place.run(&["machine", "down", &id]).expect(0);
+    place.run(&["machine", "down", "--yes"]).expect(0).tells(&[&format!("Ended {other}")]);
+    place.assert_clean();
+}

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use support::terminal::Terminal;
-use support::tool::Place;
+use support::tool::{Place, Running};
 
 #[test]
 fn one_machine_alone_need_not_be_named() {
@@ -52,5 +52,34 @@ fn one_machine_alone_need_not_be_named() {
     }
     place.run(&["machine", "down", &id]).expect(0);
     place.run(&["machine", "down", "--yes"]).expect(0).tells(&[&format!("Ended {other}")]);
+    place.assert_clean();
+}
+
+#[test]
+fn all_machines_end_at_once_but_those_of_living_runs() {
+    let place = Place::small();
+    place.run(&["machine", "down", "--all", "--yes"]).expect(0).tells(&["no machine to end"]);
+    for bad in [&["--all", "hg-1"][..], &["--all", "--force"]] {
+        place.run(&[&["machine", "down"], bad].concat()).expect(2).tells(&["cannot be used with"]);
+    }
+    let ids = [place.up(&[]), place.up(&[])];
+    let files = place.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let mut command = place.command(&["run", "--image", "linux-dev", "--detach", "--", "sleep", "600"]);
+    command.current_dir(&files);
+    let run = Running::start(command).end().expect(0).text().trim().to_owned();
+    let listed = place.json(&["machine", "list", "--json"]);
+    let of_run = listed.as_array().unwrap().iter().find(|machine| machine["run"] == run.as_str());
+    let busy = of_run.unwrap()["id"].as_str().unwrap();
+    place.run(&["machine", "down", "--all"]).expect(2).tells(&["nobody is there", &ids[0], &ids[1], "--yes"]);
+    let dry = place.run(&["machine", "down", "--all", "--dry-run"]).expect(0).tells(&[busy, "stays: the living run"]);
+    assert!(ids.iter().all(|id| dry.text().contains(id)) && !dry.text().contains(busy), "{}", dry.text());
+    place.exec(&ids[0], &["true"]).expect(0);
+    // The machine of the run is not one that is there alone either.
+    place.run(&["machine", "down", &ids[0]]).expect(0);
+    assert_eq!(place.run(&["machine", "exec", "--", "hostname"]).expect(0).text().trim(), ids[1]);
+    let done = place.run(&["machine", "down", "--all", "--yes"]).expect(0);
+    done.tells(&[&format!("Ended {}", ids[1]), busy, "stays"]);
+    place.run(&["runs", "cancel", &run]).expect(0);
     place.assert_clean();
 }

@@ -17,7 +17,10 @@ pub struct Args {
     /// The machines' ids, their beginnings, or `latest`. Where one machine is there alone it need not be named, and you are asked
     #[arg(value_name = "ID")]
     machines: Vec<String>,
-    /// Do not ask about a machine that is not named
+    /// End all machines of this state directory but those that living runs are using; you are asked
+    #[arg(long, conflicts_with_all = ["machines", "force"])]
+    all: bool,
+    /// Do not ask about machines that are not named
     #[arg(long)]
     yes: bool,
     /// Only say what would be removed
@@ -30,10 +33,20 @@ pub struct Args {
 
 /// The machines that are meant.
 fn meant(context: &Context, args: &Args) -> Result<Vec<Machine>, Fault> {
-    match args.machines.is_empty() {
-        true => Ok(vec![choose(context, None)?]),
-        false => args.machines.iter().map(|text| find(context, text)).collect(),
+    match args.machines.as_slice() {
+        _ if args.all => all(context),
+        [] => Ok(vec![choose(context, None)?]),
+        named => named.iter().map(|text| find(context, text)).collect(),
     }
+}
+
+/// All machines that no living run is using; says which are left for that.
+fn all(context: &Context) -> Result<Vec<Machine>, Fault> {
+    let unused = down::unused(&context.estate())?;
+    for Machine { id, run, .. } in context.journal.machines()?.iter().filter(|machine| !unused.contains(machine)) {
+        context.screen.message(&format!("Machine {id} stays: the living run {run} is using it."));
+    }
+    Ok(unused)
 }
 
 /// Whether the machines may be ended: those that were named may.
@@ -74,6 +87,10 @@ fn refuse_used(context: &Context, machines: &[Machine]) -> Result<(), Fault> {
 /// Ends them.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let machines = meant(context, args)?;
+    if machines.is_empty() {
+        context.screen.message("There is no machine to end.");
+        return Ok(exit::OK);
+    }
     if !args.force {
         refuse_used(context, &machines)?;
     }

@@ -10,6 +10,7 @@ pub mod function;
 pub mod image;
 pub mod lease;
 pub mod look;
+pub mod naming;
 pub mod order;
 pub mod packaging;
 pub mod preparation;

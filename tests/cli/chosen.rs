@@ -83,3 +83,33 @@ fn all_machines_end_at_once_but_those_of_living_runs() {
     place.run(&["runs", "cancel", &run]).expect(0);
     place.assert_clean();
 }
+
+#[test]
+fn a_machine_has_a_name_that_commands_take() {
+    let place = Place::small();
+    let made = place.run(&["machine", "up", "--name", "lobster"]).expect(0).tells(&["machine ssh lobster` enters"]);
+    let id = made.text().trim().to_owned();
+    let runs = place.json(&["runs", "list", "--json"]);
+    let refused = place.run(&["machine", "up", "--name", "lobster"]).expect(2);
+    refused.tells(&["`lobster` is the name of machine", &id, "hint:"]);
+    assert_eq!(place.json(&["runs", "list", "--json"]), runs, "refused before a run began");
+    let made = place.run(&["machine", "up", "--json"]).expect(0).json();
+    let other = made["name"].as_str().unwrap();
+    assert!(other.split('-').count() == 2 && other != "lobster", "{made}");
+
+    let listed = place.json(&["machine", "list", "--json"]);
+    assert_eq!((&listed[0]["name"], &listed[1]["name"]), (&other.into(), &"lobster".into()));
+    assert!(place.run(&["machine", "list"]).expect(0).text().contains("lobster"));
+    assert_eq!(place.exec("lobster", &["hostname"]).expect(0).text().trim(), id);
+    assert_eq!(place.run(&["machine", "ssh", "lobster", "hostname"]).expect(0).text().trim(), id);
+    let file = place.path().join("file");
+    place.run(&["machine", "cp", "lobster:/etc/hostname", file.to_str().unwrap()]).expect(0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), id);
+    place.run(&["machine", "exec", "lobter", "--", "true"]).expect(2).tells(&["Did you mean `lobster`?"]);
+    place.run(&["machine", "exec", "--", "true"]).expect(2).tells(&["(lobster)", other]);
+    place.run(&["machine", "down", "lobster"]).expect(0).tells(&[&id]);
+    // The name is free again.
+    place.up(&["--name", "lobster"]);
+    place.run(&["machine", "down", "lobster", other]).expect(0);
+    place.assert_clean();
+}

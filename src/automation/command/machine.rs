@@ -19,7 +19,7 @@ use model::machine::Machine;
 
 use crate::compose::Context;
 
-/// Subcommands of `machine`. A machine is named by its id or the beginning of it; one that is there alone need not be named.
+/// Subcommands of `machine`. A machine is named by its id, the beginning of it, or its name; one that is there alone need not be named.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a machine and keep it until its expiry

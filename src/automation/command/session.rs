@@ -246,9 +246,9 @@ impl Session {
     /// purpose do not count.
     fn certify(&self, made: &[Resource], kept: &[Machine], code: i32) -> i32 {
         for machine in kept {
+            let down = self.context.to_type(&format!("machine down {}", machine.called()));
+            let enter = self.context.to_type(&format!("machine ssh {}", machine.called()));
             let (machine, until) = (machine.id.clone(), machine.expires_at);
-            let down = self.context.to_type(&format!("machine down {machine}"));
-            let enter = self.context.to_type(&format!("machine ssh {machine}"));
             self.run.tell(RunEvent::MachineKept { machine, enter, until, down });
         }
         let left = remainders(made, kept);

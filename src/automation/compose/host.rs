@@ -48,6 +48,7 @@ pub(super) fn machine(
         hardware: None,
         created_at: now,
         expires_at: saturating_add(now, Duration::from_secs(24 * 3600)),
+        name: None,
         kept: false,
     })
 }

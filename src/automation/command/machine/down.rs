@@ -14,7 +14,7 @@ use crate::ui::confirm;
 /// End machines and remove all that belongs to them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The machines' ids, their beginnings, or `latest`. Where one machine is there alone it need not be named, and you are asked
+    /// The machines' ids, their beginnings, their names, or `latest`. Where one machine is there alone it need not be named, and you are asked
     #[arg(value_name = "ID")]
     machines: Vec<String>,
     /// End all machines of this state directory but those that living runs are using; you are asked
@@ -68,8 +68,10 @@ fn may_end(context: &Context, args: &Args, machines: &[Machine]) -> Result<bool,
 
 /// The machines in words.
 fn describe(machines: &[Machine], now: Timestamp) -> String {
-    let one =
-        |machine: &Machine| format!("{} ({}, made {})", machine.id, machine.image, text::ago(machine.created_at, now));
+    let one = |machine: &Machine| {
+        let name = machine.name.as_ref().map(|name| format!("{name}, ")).unwrap_or_default();
+        format!("{} ({name}{}, made {})", machine.id, machine.image, text::ago(machine.created_at, now))
+    };
     let all: Vec<String> = machines.iter().map(one).collect();
     let noun = if machines.len() == 1 { "machine" } else { "machines" };
     format!("{noun} {}", all.join(", "))

@@ -22,7 +22,7 @@ use crate::ui;
 #[command(override_usage = "automation machine ssh [ID] [COMMAND...]\n       \
                       automation machine ssh -- COMMAND...")]
 pub struct SshArgs {
-    /// The machine's id, its beginning, or `latest`; may be left out where one machine is there alone. Behind it a command to run
+    /// The machine's id, its beginning, its name, or `latest`; may be left out where one machine is there alone. Behind it a command to run
     /// instead of the login shell, given to the machine's shell as it is
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ID")]
     words: Vec<String>,

@@ -77,7 +77,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = shown.iter().map(|row| row.cells(now)).collect();
-    let header = ["ID", "PROVIDER", "IMAGE", "OWNER", "STATE", "AGE", "ENDS IN", "COST", "RUN"];
+    let header = ["ID", "NAME", "PROVIDER", "IMAGE", "OWNER", "STATE", "AGE", "ENDS IN", "COST", "RUN"];
     context.screen.data(&table::render(&header, 0, &rows));
     Ok(exit::OK)
 }
@@ -118,6 +118,7 @@ impl MachineRow<'_> {
         match self {
             Self::Own { machine, live, age_seconds, cost } => vec![
                 machine.id.to_string(),
+                machine.name.as_ref().map(ToString::to_string).unwrap_or_default(),
                 machine.provider.name().to_owned(),
                 machine.image.clone(),
                 machine.owner.clone(),
@@ -129,6 +130,7 @@ impl MachineRow<'_> {
             ],
             Self::Other { sighting, provider, age_seconds, .. } => vec![
                 sighting.id.clone(),
+                String::new(),
                 provider.name().to_owned(),
                 sighting.image.clone(),
                 sighting.owner.clone().unwrap_or_default(),
@@ -165,6 +167,7 @@ mod tests {
             hardware: None,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::UNIX_EPOCH,
+            name: None,
             kept: true,
         };
         let seen = ObservedResource {

@@ -59,7 +59,7 @@ enum Command {
     /// Keep machines by hand: make, list, enter, copy, end, check
     #[command(subcommand)]
     Machine(command::machine::Command),
-    /// List, build, show and collect images
+    /// List, build, show, remove and collect images
     #[command(subcommand)]
     Image(command::image::Command),
     /// List and show runs and their logs, follow and cancel them, remove old ones

@@ -84,6 +84,11 @@ enum Command {
     /// expiry is ahead may be another computer's that has a copy of this state directory: it is shown as `elsewhere`, and
     /// ended where its id is given. Machines on EC2 whose expiry has passed are told to end, whoever made them.
     Audit(command::audit::Args),
+    /// Show how things stand: machines and their cost, runs at work, what is on the disk and what was left behind
+    ///
+    /// By the record of this state directory. AWS is asked what machines cost where there are such, and nothing else is; where it does not
+    /// answer, that is said. The exit code is 0 whatever is found: `audit` looks at everything, and has one that says what remains.
+    Status(command::status::Args),
     #[command(flatten)]
     Ec2(command::ec2::Command),
     /// Check what this computer can do, with a remedy for what it cannot
@@ -122,6 +127,7 @@ impl Command {
             // Both write down the results of a run.
             Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
             Self::Audit(_)
+            | Self::Status(_)
             | Self::Tests(_)
             | Self::PublishWindowsArtifacts(_)
             | Self::Doctor(_)
@@ -347,6 +353,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
             command::publish_windows_artifacts::run(context, *args).await
         }
         Command::Audit(args) => command::audit::run(open()?, args).await,
+        Command::Status(args) => command::status::run(&open()?, &args).await,
         Command::Ec2(command) => command.run(open).await,
     }
 }

@@ -35,9 +35,14 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// Whether it is there on purpose: somebody uses it, or kept it.
+    pub fn is_wanted(self) -> bool {
+        matches!(self, Self::InUse | Self::Kept)
+    }
+
     /// Whether `audit --fix` deals with it.
     pub fn is_fixable(self) -> bool {
-        !matches!(self, Self::InUse | Self::Kept | Self::Elsewhere)
+        !self.is_wanted() && self != Self::Elsewhere
     }
 }
 

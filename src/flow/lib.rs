@@ -20,6 +20,7 @@ pub mod release;
 pub mod run;
 pub mod shell;
 pub mod site;
+pub mod status;
 pub mod task;
 pub mod testing;
 pub mod transfer;

@@ -27,6 +27,7 @@ mod runners;
 mod runs;
 mod shards;
 mod standin;
+mod status;
 mod suite;
 mod uninstall;
 mod users;

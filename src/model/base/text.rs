@@ -60,6 +60,20 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     format!("{} ago", age(between(then, now)))
 }
 
+/// When something will be that is at `then`: `in 45s`, `in 1h 40m`, `in 3d 4h`; [`ago`] where it has been.
+pub fn until(then: Timestamp, now: Timestamp) -> String {
+    if then <= now {
+        return ago(then, now);
+    }
+    let seconds = between(now, then).as_secs();
+    match seconds {
+        0..60 => format!("in {seconds}s"),
+        60..3600 => format!("in {}m", seconds / 60),
+        3600..86_400 => format!("in {}h {}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("in {}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
 /// The time from `then` to `now`; none at all where clocks differ so much that it is negative.
 pub fn between(then: Timestamp, now: Timestamp) -> Duration {
     clock::since(then, now)
@@ -256,6 +270,15 @@ mod tests {
         let then = Timestamp::UNIX_EPOCH;
         let now = then + Duration::from_secs(759);
         assert_eq!([ago(then, now), ago(now, then)], ["12 min ago", "0 s ago"]);
+    }
+
+    #[test]
+    fn what_will_be_is_said_in_two_units() {
+        let now = Timestamp::UNIX_EPOCH + Duration::from_secs(10 * 86_400);
+        let until = |seconds| until(now + Duration::from_secs(seconds), now);
+        assert_eq!([until(1), until(59), until(60), until(3599)], ["in 1s", "in 59s", "in 1m", "in 59m"]);
+        assert_eq!([until(6000), until(86_399), until(86_400)], ["in 1h 40m", "in 23h 59m", "in 1d 0h"]);
+        assert_eq!(super::until(now, now), ago(now, now), "what is now has been");
     }
 
     #[test]

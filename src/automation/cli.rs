@@ -79,8 +79,9 @@ enum Command {
     /// Say exactly what remains of all that was ever made, and remove what nobody uses
     ///
     /// Holds the journal against what is really there, both ways; rows of machines that ended by themselves are closed.
-    /// Exit code 0 when nothing remains, 5 otherwise. Machines of living runs and machines that were kept on purpose are
-    /// shown and never touched; `machine down` ends the latter. A machine that is not in the journal here and whose
+    /// A row is a machine; `--verbose` shows its parts. Exit code 0 when nothing remains that should not be there, 5 otherwise. Machines of
+    /// living runs and machines that were kept on purpose may be there: they are shown and never touched; `machine down` ends the
+    /// latter. A machine that is not in the journal here and whose
     /// expiry is ahead may be another computer's that has a copy of this state directory: it is shown as `elsewhere`, and
     /// ended where its id is given. Machines on EC2 whose expiry has passed are told to end, whoever made them.
     Audit(command::audit::Args),

@@ -594,7 +594,7 @@ fn help_says_what_a_command_does_and_how_it_ends() {
     let place = Place::new();
     for (command, sentence) in [
         (&["run-tests-linux"][..], "6 detached by the user, 130 interrupted"),
-        (&["audit"], "Exit code 0 when nothing remains, 5 otherwise"),
+        (&["audit"], "Exit code 0 when nothing remains that should not be there, 5 otherwise"),
         (&["doctor"], "Exit code 0 when the main job can run here, 3 otherwise"),
         (&["uninstall"], "Refused while a run is at work"),
         (&["machine", "check"], "Exit code 0 when every clause holds, 3 otherwise"),

@@ -231,9 +231,9 @@ fn the_machine_of_a_failed_step_can_be_kept_for_a_look() {
     assert_eq!(place.exec(&id, &["cat", "/root/look"]).expect(0).text(), "here\n");
     let seen = place.run(&["machine", "ssh", &id, "cat", "/root/look", ";", "exit", "5"]).expect(5);
     assert!(seen.text().contains("here"), "{}", seen.text());
-    let kept = place.run(&["audit", "--json"]).expect(5).json();
+    let kept = place.run(&["audit", "--json"]).expect(0).json();
     assert!(kept.as_array().unwrap().iter().all(|finding| finding["standing"] == "kept"), "{kept}");
-    place.run(&["audit", "--fix"]).expect(5);
+    place.run(&["audit", "--fix"]).expect(0);
     place.exec(&id, &["true"]).expect(0);
     place.run(&["machine", "down", &id]).expect(0);
     place.assert_clean();

@@ -184,7 +184,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     }
     // Only images outside of this computer have an owner and an id of the provider's.
     let shared = records.iter().any(|record| record.locator.is_some());
-    let mut heads = vec!["NAME", "FINGERPRINT", "SIZE", "MADE"];
+    let mut heads = vec!["NAME", "FINGERPRINT", "SIZE", "AGE"];
     if shared {
         heads.extend(["OWNER", "ID"]);
     }

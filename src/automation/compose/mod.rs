@@ -287,6 +287,11 @@ impl Context {
         self.sites.globals.raw
     }
 
+    /// Whether everything is wanted to be seen.
+    pub fn verbose(&self) -> bool {
+        self.sites.globals.verbose
+    }
+
     /// How long a machine of the provider that was asked for lives without a sign of its driver.
     pub fn grace(&self) -> Duration {
         self.sites.grace(self.provider())

@@ -24,3 +24,4 @@ pub mod status;
 pub mod task;
 pub mod testing;
 pub mod transfer;
+pub mod tunnel;

@@ -29,6 +29,7 @@ mod shards;
 mod standin;
 mod status;
 mod suite;
+mod tunnel;
 mod uninstall;
 mod users;
 

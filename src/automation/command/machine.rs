@@ -1,4 +1,4 @@
-//! `automation machine up|list|ssh|exec|cp|sync|down|check`.
+//! `automation machine up|list|ssh|exec|cp|sync|tunnel|down|check`.
 
 mod check;
 mod chosen;
@@ -9,6 +9,7 @@ mod fleet;
 mod list;
 mod side;
 mod sync;
+mod tunnel;
 mod up;
 mod words;
 
@@ -44,6 +45,11 @@ pub enum Command {
     /// What differs is decided by size and content. What an earlier sync put there and is not here any more is removed;
     /// what others put there stays, unless a file here has its name.
     Sync(sync::Args),
+    /// Lead a port of this computer to one of a machine, until Ctrl-C
+    ///
+    /// Each connection is a channel of its own over the tool's SSH connection, at most 64 at once. Only this computer can connect, unless
+    /// `--bind` says otherwise.
+    Tunnel(tunnel::Args),
     /// End machines and remove all that belongs to them
     Down(down::Args),
     /// Verify that a machine keeps the contract of `docs/remote-machine.md`
@@ -63,6 +69,7 @@ impl Command {
             Self::Exec(args) => exec::exec(&context, args).await,
             Self::Cp(args) => copy::run(&context, &args).await,
             Self::Sync(args) => sync::run(&context, &args).await,
+            Self::Tunnel(args) => tunnel::run(&context, &args).await,
             Self::Down(args) => down::run(&context, &args).await,
             Self::Check(args) => check::run(context, args).await,
         }

@@ -64,7 +64,7 @@ enum Command {
     /// Keep machines by hand: make, list, enter, copy, end, check
     #[command(subcommand)]
     Machine(command::machine::Command),
-    /// List, build, show and collect images
+    /// List, build, show, remove and collect images
     #[command(subcommand)]
     Image(command::image::Command),
     /// List and show runs and their logs, follow and cancel them, remove old ones
@@ -84,11 +84,17 @@ enum Command {
     /// Say exactly what remains of all that was ever made, and remove what nobody uses
     ///
     /// Holds the journal against what is really there, both ways; rows of machines that ended by themselves are closed.
-    /// Exit code 0 when nothing remains, 5 otherwise. Machines of living runs and machines that were kept on purpose are
-    /// shown and never touched; `machine down` ends the latter. A machine that is not in the journal here and whose
+    /// A row is a machine; `--verbose` shows its parts. Exit code 0 when nothing remains that should not be there, 5 otherwise. Machines of
+    /// living runs and machines that were kept on purpose may be there: they are shown and never touched; `machine down` ends the
+    /// latter. A machine that is not in the journal here and whose
     /// expiry is ahead may be another computer's that has a copy of this state directory: it is shown as `elsewhere`, and
     /// ended where its id is given. Machines on EC2 whose expiry has passed are told to end, whoever made them.
     Audit(command::audit::Args),
+    /// Show how things stand: machines and their cost, runs at work, what is on the disk and what was left behind
+    ///
+    /// By the record of this state directory. AWS is asked what machines cost where there are such, and nothing else is; where it does not
+    /// answer, that is said. The exit code is 0 whatever is found: `audit` looks at everything, and has one that says what remains.
+    Status(command::status::Args),
     #[command(flatten)]
     Ec2(command::ec2::Command),
     /// Check what this computer can do, with a remedy for what it cannot
@@ -127,6 +133,7 @@ impl Command {
             // Both write down the results of a run.
             Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),
             Self::Audit(_)
+            | Self::Status(_)
             | Self::Tests(_)
             | Self::PublishWindowsArtifacts(_)
             | Self::Doctor(_)
@@ -354,6 +361,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
             command::publish_windows_artifacts::run(context, *args).await
         }
         Command::Audit(args) => command::audit::run(open()?, args).await,
+        Command::Status(args) => command::status::run(&open()?, &args).await,
         Command::Ec2(command) => command.run(open).await,
     }
 }

@@ -52,6 +52,7 @@ mod sftp;
 pub mod ssh;
 mod subsystem;
 mod tree;
+mod tunnel;
 
 pub use dummy::{Call, Dummy, DummyConnector, Reply};
 pub use interactive::{InteractOptions, Streams, bridge, bridge_stdio, interact, restore_terminal, terminal};

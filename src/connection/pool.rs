@@ -36,6 +36,12 @@ const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
 /// How long the other side may take to open a session, and how long a further transport may take to come up.
 pub(super) const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
+/// The host that the machine connects to for a stream: itself, at whichever of its addresses a program listens.
+const HOST: &str = "localhost";
+
+/// From where a stream comes, as the machine's server is told: it may write that into its log.
+const ORIGIN: &str = "127.0.0.1";
+
 /// The number of bytes that the other side may send ahead on one channel.
 pub(super) const WINDOW: u32 = 2 << 20;
 
@@ -150,6 +156,38 @@ impl Transport {
             Ok(Err(_)) => Err(NoSession::Error(self.link.lost_error())),
         }
     }
+
+    /// A channel whose other end is a connection of the machine to `port` of its own.
+    async fn stream(&self, port: u16) -> Result<Channel<Msg>, ConnectionError> {
+        let deadline = Deadline::after(OPEN_LIMIT, "a stream to open");
+        let opened = deadline.bound(async {
+            tokio::select! {
+                biased;
+                () = self.link.wait_until_gone() => Err(russh::Error::Disconnect),
+                opened = self.handle.channel_open_direct_tcpip(HOST, u32::from(port), ORIGIN, 0) => opened,
+            }
+        });
+        match opened.await {
+            Ok(opened) => opened.map_err(|error| refusal(&error, &self.link, port)),
+            Err(expired) => {
+                Err(ConnectionError::TimedOut { address: self.link.address().to_owned(), what: expired.to_string() })
+            }
+        }
+    }
+}
+
+/// The failure of a stream to `port` that could not be opened.
+fn refusal(error: &russh::Error, link: &Link, port: u16) -> ConnectionError {
+    let russh::Error::ChannelOpenFailure(why) = error else { return link.lost_error() };
+    let address = format!("port {port} of the machine");
+    match why {
+        ChannelOpenFailure::ConnectFailed => ConnectionError::Refused { address, source: None },
+        ChannelOpenFailure::AdministrativelyProhibited => ConnectionError::Denied {
+            address,
+            reason: "its SSH server passes no streams on (`AllowTcpForwarding`, `PermitOpen`)".to_owned(),
+        },
+        _ => link.protocol_error("it opens no channel for a stream"),
+    }
 }
 
 /// The transports to one machine, and the sessions on them.
@@ -230,6 +268,15 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// A channel whose other end is a connection of the machine to `port` of its own, on the first transport: a server counts such
+    /// channels not among the sessions of one.
+    pub(super) async fn stream(&self, port: u16) -> Result<(Channel<Msg>, Arc<Link>), ConnectionError> {
+        let first = self.transports.lock().await.first().map(Arc::clone);
+        let Some(first) = first else { return Err(ConnectionError::Invalid("there is no connection".to_owned())) };
+        let channel = first.stream(port).await?;
+        Ok((channel, Arc::clone(&first.link)))
     }
 
     /// A transport with room, made where there is none, with a place on it; the last value says whether it has no other

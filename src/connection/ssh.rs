@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use guest::Invocation;
 use model::base::deadline::Deadline;
 use model::connection::{
-    Connection, ConnectionError, Connector, FileLook, Parcel, PlainFiles, Process, Progress, Totals, Trees,
+    Connection, ConnectionError, Connector, FileLook, Parcel, PlainFiles, Process, Progress, Totals, Trees, Tunnels,
 };
 use model::machine::{Machine, Platform};
 use model::sum::Sha256Sum;
@@ -234,6 +234,10 @@ impl Connection for SshConnection {
 
     fn plain_files(&self) -> Result<&dyn PlainFiles, ConnectionError> {
         Ok(self)
+    }
+
+    fn tunnels(&self) -> Result<&dyn Tunnels, ConnectionError> {
+        Ok(&self.pool)
     }
 
     fn holds_stdin(&self) -> bool {

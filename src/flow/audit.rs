@@ -35,9 +35,14 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// Whether it is there on purpose: somebody uses it, or kept it.
+    pub fn is_wanted(self) -> bool {
+        matches!(self, Self::InUse | Self::Kept)
+    }
+
     /// Whether `audit --fix` deals with it.
     pub fn is_fixable(self) -> bool {
-        !matches!(self, Self::InUse | Self::Kept | Self::Elsewhere)
+        !self.is_wanted() && self != Self::Elsewhere
     }
 }
 
@@ -78,6 +83,9 @@ pub struct Finding {
     pub run: Option<RunId>,
     /// Why it still exists.
     pub standing: Standing,
+    /// When its machine ends by itself at the latest, where that is known.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
     /// The last thing that went wrong with it.
     pub note: Option<String>,
 }
@@ -110,6 +118,7 @@ pub fn findings(world: &World<'_>) -> Vec<Finding> {
 
 fn judge_row(world: &World<'_>, row: &Resource) -> Finding {
     let seen = world.observed.iter().find(|seen| seen.kind == row.kind && seen.name == row.name);
+    let stored = world.machines.iter().find(|machine| machine.id == row.machine);
     Finding {
         id: row.id.to_string(),
         kind: row.kind,
@@ -118,6 +127,7 @@ fn judge_row(world: &World<'_>, row: &Resource) -> Finding {
         machine: row.machine.clone(),
         run: Some(row.run.clone()),
         standing: standing(world, row, seen),
+        expires_at: stored.map(|machine| machine.expires_at).or_else(|| seen?.expires_at),
         note: row.explanation(),
     }
 }
@@ -161,6 +171,7 @@ fn judge_stranger(seen: &ObservedResource, now: Timestamp) -> Finding {
         machine: seen.machine.clone(),
         run: None,
         standing: if ahead.is_some() { Standing::Elsewhere } else { Standing::Unrecorded },
+        expires_at: seen.expires_at,
         note: ahead.map(|at| format!("not in the journal here, and it ends by itself at {at:.0} at the latest")),
     }
 }

@@ -35,6 +35,17 @@ pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<&
     Ok(None)
 }
 
+/// The stored machines that no living run is using, newest first.
+pub fn unused(estate: &Estate<'_>) -> Result<Vec<Machine>, Fault> {
+    let mut free = Vec::new();
+    for machine in estate.journal.machines()? {
+        if used(estate, std::slice::from_ref(&machine))?.is_none() {
+            free.push(machine);
+        }
+    }
+    Ok(free)
+}
+
 fn is_used(estate: &Estate<'_>, run: &RunRecord, machine: &Machine) -> bool {
     run.is_running(estate.alive, Some(machine), estate.teller.now())
 }

@@ -1,4 +1,5 @@
-//! Images: making them, and collecting those that nobody needs any more.
+//! Images: making them, removing those that are named, and collecting those that nobody needs any more.
 
 pub mod bake;
 pub mod collect;
+pub mod remove;

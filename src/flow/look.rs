@@ -49,6 +49,12 @@ fn sees(looker: &dyn Provider, row: &Resource) -> bool {
 }
 
 impl LookResult {
+    /// The result where nothing was looked at: whatever the `open` rows name may exist.
+    pub(crate) fn of_record(open: Vec<Resource>) -> Self {
+        let unseen = open.iter().map(|row| row.id.clone()).collect();
+        Self { open, unseen, ..Self::default() }
+    }
+
     /// Whether the look would have seen the resource if it existed.
     pub fn covers(&self, row: &Resource) -> bool {
         self.lookers.iter().any(|looker| looker.kind() == row.provider && sees(looker.as_ref(), row))

@@ -286,6 +286,7 @@ impl Provider for LocalProvider {
             hardware: None,
             created_at: request.now,
             expires_at: request.expires_at,
+            name: None,
             kept: false,
         })
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use tokio::net::TcpStream;
 
 use crate::exit::Exit;
 use crate::fault::{Fault, FaultKind};
@@ -296,6 +297,11 @@ pub trait Connection: Send + Sync {
         Err(ConnectionError::Invalid("this connection moves no files without a command on the machine".to_owned()))
     }
 
+    /// The interface for streams to ports of the machine, or the reason why this connection has none.
+    fn tunnels(&self) -> Result<&dyn Tunnels, ConnectionError> {
+        Err(ConnectionError::Invalid("this connection carries no streams of other programs".to_owned()))
+    }
+
     /// Whether a command's standard input stays open for as long as the caller holds it. Without that, a command cannot
     /// learn from its input that its caller is gone.
     fn holds_stdin(&self) -> bool;
@@ -328,6 +334,14 @@ pub trait PlainFiles: Send + Sync {
     /// Removes from `folder` the parts of files that are to have these `names`, which copies left that were killed. A
     /// copy to such a name that is under way fails. Gives how many there were.
     async fn remove_parts(&self, folder: &str, names: &[&str]) -> Result<usize, ConnectionError>;
+}
+
+/// Streams of other programs to ports of a machine.
+#[async_trait]
+pub trait Tunnels: Send + Sync {
+    /// Joins `near` with a new connection of the machine to `port` of its own, until both sides have ended: the end of one alone is
+    /// passed on. A port at which nobody listens is [`ConnectionError::Refused`].
+    async fn carry(&self, near: TcpStream, port: u16) -> Result<(), ConnectionError>;
 }
 
 /// Copies of chosen parts of trees, each set as one archive: for connections that carry output and input of any size.

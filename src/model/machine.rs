@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::{MachineId, RunId};
+use crate::base::name::MachineName;
 
 /// The kind of a provider: where machines come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -189,9 +190,27 @@ pub struct Machine {
     pub created_at: Timestamp,
     /// When it ends by itself at the latest, whatever its driver does.
     pub expires_at: Timestamp,
+    /// Its name for people, where it was made to be used by hand; older builds of the tool did not write it.
+    #[serde(default)]
+    pub name: Option<MachineName>,
     /// Whether it was left on purpose to live on without its driver. Any other machine is released by its run.
     #[serde(default)]
     pub kept: bool,
+}
+
+impl Machine {
+    /// What to call it on a command line: its name, or its id where it has none.
+    pub fn called(&self) -> &str {
+        self.name.as_ref().map_or(self.id.as_str(), MachineName::as_str)
+    }
+
+    /// The id, with the name where it has one: `hg-0123456789 (quiet-otter)`.
+    pub fn words(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} ({name})", self.id),
+            None => self.id.to_string(),
+        }
+    }
 }
 
 /// A live machine as its provider lists it, no matter who made it.
@@ -324,6 +343,7 @@ mod tests {
         for hardware in ["", r#","hardware":null"#] {
             let machine: Machine = serde_json::from_str(&written(hardware)).unwrap();
             assert_eq!(machine.hardware, None);
+            assert_eq!(machine.name, None, "older builds gave none");
             assert!(serde_json::to_value(&machine).unwrap()["hardware"].is_null());
         }
     }

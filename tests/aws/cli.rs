@@ -135,7 +135,7 @@ fn the_main_job_runs_on_an_image_that_was_baked_in_the_account() {
     world.assert_clean();
     // A run that goes on by itself, and whoever attaches need not say where its machine is from.
     let run = world.strictly("run-tests-linux", &["--detach", "test-add.t"]).expect(0).text().trim().to_owned();
-    let fixed = world.strictly("audit", &["--fix", "--json"]).expect(5).json();
+    let fixed = world.strictly("audit", &["--fix", "--json"]).expect(0).json();
     assert!(fixed.as_array().unwrap().iter().all(|finding| finding["standing"] == "kept"), "{fixed}");
     let mut command = world.place.command(&["runs", "attach", &run, "--json", "--aws-region", "eu-west-1"]);
     command.envs(world.aws.environment());

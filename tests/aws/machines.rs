@@ -109,6 +109,7 @@ impl Account {
             hardware: None,
             created_at: now,
             expires_at: now,
+            name: None,
             kept: false,
         };
         let connected = SshConnector::default().connect(&machine, user, LIMIT, true).await;

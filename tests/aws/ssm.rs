@@ -44,6 +44,7 @@ fn machine(instance: &str) -> Machine {
         volume: None,
         created_at: now,
         expires_at: now,
+        name: None,
         kept: false,
         hardware: None,
     }

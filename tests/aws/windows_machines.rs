@@ -408,6 +408,7 @@ async fn instance(sdk: &SdkConfig, folder: &Path) -> (String, Box<dyn Connection
         hardware: None,
         created_at: now,
         expires_at,
+        name: None,
         kept: false,
     };
     let connected = SshConnector::default().connect(&machine, "Administrator", LIMIT, true).await;

@@ -3,6 +3,7 @@
 mod attach;
 mod bad_input;
 mod chaos;
+mod chosen;
 mod confinement;
 mod declared;
 mod features;
@@ -26,7 +27,9 @@ mod runners;
 mod runs;
 mod shards;
 mod standin;
+mod status;
 mod suite;
+mod tunnel;
 mod uninstall;
 mod users;
 

@@ -131,7 +131,7 @@ fn runs_together_say_which_tests_are_flaky_slow_and_what_became_of_one() {
     assert!(shown.iter().any(|line| line.starts_with(&format!("{plain} 1 2 1 0"))), "{shown:?}");
     let text = place.run(&["tests", "flaky"]).expect(0).text();
     assert!(text.contains("test-a.t") && text.contains("33 %, 1 of 3") && text.contains("within 1 run "), "{text}");
-    assert!(text.contains("between runs of 1 source") && text.contains("3 days ago"), "{text}");
+    assert!(text.contains("between runs of 1 source") && text.contains("3d ago"), "{text}");
     assert!(text.contains(r"test-\u{1b}[2J\u{202e}\n.t") && !text.contains('\u{1b}'), "{text}");
     assert_eq!(
         place.json(&["tests", "flaky", "--json", "--since", "90d", "--limit", "1"]).as_array().unwrap().len(),
@@ -188,8 +188,8 @@ fn the_list_of_runs_says_what_was_tested_and_what_came_of_it() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    assert_eq!(line(&tested), "3 days ago passed 2 passed hg 7.2 0123456789ab debian12 12m 34s");
-    assert_eq!(line(&other), "1 day ago exit 0 image build: ready 12m 34s");
+    assert_eq!(line(&tested), "3d ago passed 2 passed hg 7.2 0123456789ab debian12 12m 34s");
+    assert_eq!(line(&other), "1d ago exit 0 image build: ready 12m 34s");
     assert!(line(&damaged).ends_with("exit 0 run-tests-linux: ready 12m 34s"), "{text}");
     let runs = past.place.json(&["runs", "list", "--json"]);
     let run = runs.as_array().unwrap().iter().find(|run| run["id"] == tested.as_str()).unwrap();

@@ -95,6 +95,7 @@ fn what_is_elsewhere_is_not_lost_sight_of_and_a_living_run_is_let_be() {
     let now = Timestamp::now();
     let lives = Machine {
         expires_at: now + std::time::Duration::from_secs(3600),
+        name: None,
         kept: true,
         ..support::machine::of(ProviderKind::Host, run.id.clone(), now)
     };

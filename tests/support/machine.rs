@@ -21,6 +21,7 @@ pub fn of(provider: ProviderKind, run: RunId, now: Timestamp) -> Machine {
         hardware: None,
         created_at: now,
         expires_at: now,
+        name: None,
         kept: false,
     }
 }

@@ -145,6 +145,7 @@ impl Sshd {
             hardware: None,
             created_at: now,
             expires_at: now,
+            name: None,
             kept: false,
         }
     }

@@ -90,9 +90,13 @@ impl Terminal {
         self.wait_until(text, |lines| lines.iter().any(|line| line.contains(text)))
     }
 
-    /// Types this.
-    pub fn send(&self, text: &str) {
-        assert_eq!(rustix::io::write(&self.person, text.as_bytes()).unwrap(), text.len());
+    /// Types `text`.
+    pub fn type_text(&self, text: &str) {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let count = rustix::io::write(&self.person, rest).unwrap();
+            rest = &rest[count..];
+        }
     }
 
     /// Sends a signal.

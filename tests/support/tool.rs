@@ -351,6 +351,11 @@ impl Running {
         String::from_utf8_lossy(&self.heard.0.lock().unwrap().stderr).into_owned()
     }
 
+    /// What it printed so far on standard output.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.heard.0.lock().unwrap().stdout).into_owned()
+    }
+
     /// Whether it lives still.
     pub fn lives(&self) -> bool {
         self.heard.0.lock().unwrap().open > 0

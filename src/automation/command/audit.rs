@@ -1,6 +1,7 @@
 //! `automation audit`.
 
 mod forget;
+mod table;
 
 use flow::audit::fix::{choose, fix};
 use flow::audit::remaining::find_remaining;
@@ -17,7 +18,7 @@ use serde::Serialize;
 
 use crate::command::error::exit;
 use crate::compose::Context;
-use crate::ui::table;
+use crate::ui::table::render;
 
 /// The options of `automation audit`.
 #[derive(Debug, clap::Args)]
@@ -71,8 +72,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     match (run, args.json) {
         (Some(run), true) => certificate(&context, &run, left),
         (_, json) => {
-            show(&context, &left, &unasked, &fixed, json);
-            Ok(if left.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+            show(&context, &left, &unasked, &fixed, json)?;
+            Ok(exit_code(&left))
         }
     }
 }
@@ -93,20 +94,34 @@ fn describe_fate(fate: Fate) -> String {
     }
 }
 
-fn show(context: &Context, remaining: &[Finding], unasked: &[ProviderKind], fixed: &[(Finding, String)], json: bool) {
+/// The exit code: what was kept, or is in use, is there on purpose.
+fn exit_code(left: &[Finding]) -> i32 {
+    match left.iter().all(|finding| finding.standing.is_wanted()) {
+        true => exit::OK,
+        false => exit::LEFT_BEHIND,
+    }
+}
+
+fn show(
+    context: &Context,
+    remaining: &[Finding],
+    unasked: &[ProviderKind],
+    fixed: &[(Finding, String)],
+    json: bool,
+) -> Result<(), Fault> {
     if json {
         // Listings are newest first; the ids of rows sort by time.
         let mut newest: Vec<&Finding> = remaining.iter().collect();
         newest.sort_by(|a, b| b.id.cmp(&a.id));
         context.screen.json(&newest);
-        return;
+        return Ok(());
     }
     if !fixed.is_empty() {
         let rows: Vec<Vec<String>> = fixed
             .iter()
             .map(|(finding, fate)| vec![finding.kind.name().to_owned(), finding.name.clone(), fate.clone()])
             .collect();
-        context.screen.data(&table::render(&["KIND", "NAME", "FATE"], 1, &rows));
+        context.screen.data(&render(&["KIND", "NAME", "FATE"], 1, &rows));
     }
     if remaining.is_empty() {
         let unasked: Vec<String> = unasked.iter().map(|kind| format!("`{}`", kind.name())).collect();
@@ -114,22 +129,16 @@ fn show(context: &Context, remaining: &[Finding], unasked: &[ProviderKind], fixe
             true => "Nothing remains.".to_owned(),
             false => format!("Nothing remains by the record; {} was not looked at.", unasked.join(" and ")),
         });
-        return;
+        return Ok(());
     }
-    let rows: Vec<Vec<String>> = remaining
-        .iter()
-        .map(|finding| {
-            let standing = serde_json::to_value(finding.standing).ok();
-            vec![
-                finding.kind.name().to_owned(),
-                finding.name.clone(),
-                finding.locator.clone().unwrap_or_default(),
-                standing.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default(),
-                finding.run.as_ref().map(ToString::to_string).unwrap_or_default(),
-            ]
-        })
-        .collect();
-    context.screen.data(&table::render(&["KIND", "NAME", "LOCATOR", "STANDING", "RUN"], 1, &rows));
+    let now = context.now();
+    context.screen.data(&match context.verbose() {
+        true => table::by_part(remaining, now),
+        false => table::by_machine(remaining, &context.journal.machines()?, now),
+    });
+    if exit_code(remaining) == exit::OK {
+        context.screen.message("All of that is there on purpose; nothing else remains.");
+    }
     if fixed.is_empty() && remaining.iter().any(|finding| finding.standing.is_fixable()) {
         context.screen.message("`automation audit --fix` removes what nobody uses.");
     }
@@ -140,6 +149,7 @@ fn show(context: &Context, remaining: &[Finding], unasked: &[ProviderKind], fixe
             finding.machine
         ));
     }
+    Ok(())
 }
 
 /// The certificate of a run.

@@ -1,6 +1,7 @@
-//! `automation image list|build|gc|show`.
+//! `automation image list|build|show|rm|gc`.
 
 mod gc;
+mod rm;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use flow::image::bake::{BakeOptions, bake_many};
 use flow::order::Order;
 use flow::site::Sites;
 use model::base::text;
-use model::fault::Fault;
+use model::fault::{Fault, FaultKind};
 use model::image::{Fingerprint, ImagePlan, ImageRecord};
 use model::machine::{Hardware, Platform, ProviderKind};
 use serde::Serialize;
@@ -30,6 +31,10 @@ pub enum Command {
     Build(BuildArgs),
     /// Show one image and its layers
     Show(ShowArgs),
+    /// Remove images, the layers that no other image uses, and the builds that were made on them
+    ///
+    /// Refused while a machine uses one of them. Asks first, on a terminal. Builds of what was tested go with their image.
+    Rm(rm::Args),
     /// Remove images that no longer match their definition, layers that no image uses, and builds that go with their
     /// image
     Gc(gc::Args),
@@ -77,7 +82,7 @@ impl BakeRootArgs {
 /// `image build`.
 #[derive(Debug, clap::Args)]
 pub struct BuildArgs {
-    /// The image's definition
+    /// The image's definition, or an image as `image list` calls it
     #[arg(default_value = "linux-dev")]
     name: String,
     /// The distribution [default: debian12, or the settings' `defaults.distro`, or the only one of the definition]
@@ -138,13 +143,36 @@ impl Command {
             Self::List(args) => list(&context, &args).await,
             Self::Show(args) => show(&context, &args).await,
             Self::Gc(args) => gc::run(&context, &args).await,
+            Self::Rm(args) => rm::run(&context, &args).await,
             Self::Build(args) => {
-                let definition = context.definition(&args.name)?;
-                let distro = definition.distro_for(args.distro.as_deref(), &context.settings.defaults.distro);
-                let plan = definition.plan(&args.parameters.choice(&context, &definition, distro)?)?;
+                let plan = planned(&context, &args).await?;
                 bake_all(args.root.apply(context)?, BUILD, vec![plan], false, args.bake).await
             }
         }
+    }
+}
+
+/// The plan of the image that is to be baked: that of a definition, or where there is none of this name, that of the image which a
+/// definition makes and `image list` calls so.
+async fn planned(context: &Context, args: &BuildArgs) -> Result<ImagePlan, Fault> {
+    let fault = match context.definition(&args.name) {
+        Ok(definition) => {
+            let distro = definition.distro_for(args.distro.as_deref(), &context.settings.defaults.distro);
+            return definition.plan(&args.parameters.choice(context, &definition, distro)?);
+        }
+        Err(fault) => fault,
+    };
+    // What is chosen of a definition has no meaning for an image that is named whole.
+    if args.distro.is_some() || args.parameters.is_given() || fault.kind != FaultKind::Usage {
+        return Err(fault);
+    }
+    if let Some(plan) = context.plan_of_image(&args.name)? {
+        return Ok(plan);
+    }
+    let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
+    match records.iter().find(|record| is_called(record, &args.name)) {
+        Some(record) => context.plan_of_image(&record.name)?.ok_or(fault),
+        None => Err(fault),
     }
 }
 
@@ -156,7 +184,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     }
     // Only images outside of this computer have an owner and an id of the provider's.
     let shared = records.iter().any(|record| record.locator.is_some());
-    let mut heads = vec!["NAME", "FINGERPRINT", "SIZE", "MADE"];
+    let mut heads = vec!["NAME", "FINGERPRINT", "SIZE", "AGE"];
     if shared {
         heads.extend(["OWNER", "ID"]);
     }
@@ -181,14 +209,18 @@ fn is_called(record: &ImageRecord, word: &str) -> bool {
         || (word.len() >= 4 && record.fingerprint.0.starts_with(word))
 }
 
+/// The fault of a word that names none of `records`.
+fn unknown(records: &[ImageRecord], word: &str) -> Fault {
+    let names: BTreeSet<&str> = records.iter().map(|r| r.name.as_str()).collect();
+    let known = if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") };
+    Fault::usage(format!("no image `{word}` (there are: {known})"))
+        .hint("`automation image list` shows the images there are, `automation image build` makes one.")
+}
+
 async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
     let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
-    let record = records.iter().find(|record| is_called(record, &args.image)).ok_or_else(|| {
-        let names: BTreeSet<&str> = records.iter().map(|r| r.name.as_str()).collect();
-        let known = if names.is_empty() { "none".to_owned() } else { Vec::from_iter(names).join(", ") };
-        Fault::usage(format!("no image `{}` (there are: {known})", args.image))
-            .hint("`automation image list` shows the images there are, `automation image build` makes one.")
-    })?;
+    let found = records.iter().find(|record| is_called(record, &args.image));
+    let record = found.ok_or_else(|| unknown(&records, &args.image))?;
     if args.json {
         context.screen.json(&ImageRow::new(record));
         return Ok(exit::OK);

@@ -1,6 +1,7 @@
-//! `automation machine up|list|ssh|exec|cp|sync|down|check`.
+//! `automation machine up|list|ssh|exec|cp|sync|tunnel|down|check`.
 
 mod check;
+pub(crate) mod chosen;
 mod copy;
 mod down;
 mod exec;
@@ -8,7 +9,9 @@ mod fleet;
 mod list;
 mod side;
 mod sync;
+mod tunnel;
 mod up;
+mod words;
 
 use flow::site::Sites;
 use model::connection::Connection;
@@ -17,7 +20,7 @@ use model::machine::Machine;
 
 use crate::compose::Context;
 
-/// Subcommands of `machine`. A machine is named by its id or the beginning of it.
+/// Subcommands of `machine`. A machine is named by its id, the beginning of it, or its name; one that is there alone need not be named.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a machine and keep it until its expiry
@@ -33,7 +36,7 @@ pub enum Command {
     Exec(exec::ExecArgs),
     /// Copy files and folders to or from a machine
     ///
-    /// One side is a path here, the other `ID:PATH` on a machine. Like `cp -r`: into TO where TO is a folder, to the name TO
+    /// One side is a path here, the other `ID:PATH` on a machine, or `:PATH` where one machine is there alone. Like `cp -r`: into TO where TO is a folder, to the name TO
     /// otherwise. A link at TO is followed, a device or a pipe written into; neither is replaced. A large file that was cut
     /// goes on where it stopped when the same copy is made again.
     Cp(copy::Args),
@@ -42,6 +45,11 @@ pub enum Command {
     /// What differs is decided by size and content. What an earlier sync put there and is not here any more is removed;
     /// what others put there stays, unless a file here has its name.
     Sync(sync::Args),
+    /// Lead a port of this computer to one of a machine, until Ctrl-C
+    ///
+    /// Each connection is a channel of its own over the tool's SSH connection, at most 64 at once. Only this computer can connect, unless
+    /// `--bind` says otherwise.
+    Tunnel(tunnel::Args),
     /// End machines and remove all that belongs to them
     Down(down::Args),
     /// Verify that a machine keeps the contract of `docs/remote-machine.md`
@@ -61,39 +69,9 @@ impl Command {
             Self::Exec(args) => exec::exec(&context, args).await,
             Self::Cp(args) => copy::run(&context, &args).await,
             Self::Sync(args) => sync::run(&context, &args).await,
+            Self::Tunnel(args) => tunnel::run(&context, &args).await,
             Self::Down(args) => down::run(&context, &args).await,
             Self::Check(args) => check::run(context, args).await,
-        }
-    }
-}
-
-/// The stored machine that `text` names: an id, its beginning, or `latest`, the one that was made last.
-pub(crate) fn find(context: &Context, text: &str) -> Result<Machine, Fault> {
-    let machines = context.journal.machines()?;
-    if let Some(latest) = machines.iter().max_by_key(|machine| machine.created_at).filter(|_| text == "latest") {
-        return Ok(latest.clone());
-    }
-    if let Some(exact) = machines.iter().find(|machine| machine.id.as_str() == text) {
-        return Ok(exact.clone());
-    }
-    let mut matching = machines.iter().filter(|machine| !text.is_empty() && machine.id.as_str().starts_with(text));
-    match (matching.next(), matching.next()) {
-        (Some(machine), None) => Ok(machine.clone()),
-        (Some(_), Some(_)) => Err(Fault::usage(format!("`{text}` names more than one machine"))),
-        _ => {
-            let known: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let fault = Fault::usage(format!("no machine `{text}` (there are: {known})"));
-            let ids = machines.iter().map(|machine| machine.id.as_str());
-            Err(match model::base::text::nearest(text, ids) {
-                Some(near) => fault.hint(format!("Did you mean `{near}`?")),
-                None if text.starts_with("20") => fault.hint(
-                    "That is the id of a run, not of a machine; `automation machine list` shows those there are.",
-                ),
-                None => {
-                    fault.hint("`automation machine list` shows those there are, `automation machine up` makes one.")
-                }
-            })
         }
     }
 }

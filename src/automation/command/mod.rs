@@ -37,6 +37,7 @@ pub mod shard_args;
 pub mod signals;
 pub mod source_args;
 pub mod split_tests;
+pub mod status;
 pub mod test_args;
 pub mod test_run;
 pub mod testing;

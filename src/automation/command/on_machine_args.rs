@@ -24,7 +24,7 @@ impl OnMachineArgs {
         match &self.taken {
             None => Ok(context),
             Some(text) => {
-                let machine = machine::find(&context, text)?;
+                let machine = machine::chosen::find(&context, text)?;
                 context.on_machine(machine)
             }
         }

@@ -89,6 +89,11 @@ impl<const USUAL: bool> ParameterArgs<USUAL> {
         self.typed.keys().map(String::as_str).find(|name| !options().any(|(parameter, _)| parameter.name == **name))
     }
 
+    /// Whether the user typed a value of any parameter.
+    pub fn is_given(&self) -> bool {
+        !self.typed.is_empty()
+    }
+
     /// Whether the user typed a value of this parameter.
     pub fn has(&self, name: &str) -> bool {
         self.typed.contains_key(name)

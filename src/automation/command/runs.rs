@@ -113,7 +113,9 @@ impl<'a> RunRow<'a> {
         match (record.state, self.alive, self.expires_at) {
             (RunState::Running | RunState::Detached, true, _) => "running".to_owned(),
             (RunState::Running, false, _) => "driver died".to_owned(),
-            (RunState::Detached, false, Some(until)) if until > now => format!("detached until {until:.0}"),
+            (RunState::Detached, false, Some(until)) if until > now => {
+                format!("detached, ends {}", text::until(until, now))
+            }
             (RunState::Detached, false, Some(_)) => "machine expired".to_owned(),
             (RunState::Detached, false, None) => "machine gone".to_owned(),
             (RunState::Ended, _, _) => record.exit_code.map_or("ended".to_owned(), |code| format!("exit {code}")),

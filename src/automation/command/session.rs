@@ -278,11 +278,11 @@ impl Session {
     /// purpose do not count.
     fn certify(&self, made: &[Resource], kept: &[Machine], code: i32) -> i32 {
         for machine in kept {
-            let (machine, until) = (machine.id.clone(), machine.expires_at);
-            let down = self.context.to_type(&format!("machine down {machine}"));
+            let down = self.context.to_type(&format!("machine down {}", machine.called()));
             let place = self.place.get().and_then(|place| quote::word(place).ok());
             let place = place.map(|place| format!(" {place}")).unwrap_or_default();
-            let enter = self.context.to_type(&format!("machine ssh {machine}{place}"));
+            let enter = self.context.to_type(&format!("machine ssh {}{place}", machine.called()));
+            let (machine, until) = (machine.id.clone(), machine.expires_at);
             self.run.tell(RunEvent::MachineKept { machine, enter, until, down });
         }
         let left = remainders(made, kept);

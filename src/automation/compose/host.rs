@@ -48,6 +48,7 @@ pub(super) fn machine(
         hardware: None,
         created_at: now,
         expires_at: saturating_add(now, Duration::from_secs(24 * 3600)),
+        name: None,
         kept: false,
     })
 }
@@ -56,7 +57,7 @@ pub(super) fn machine(
 pub(super) fn as_found(machine: &Machine) -> Machine {
     let image = format!("{} of {}", machine.image, machine.id);
     let id = MachineId::random();
-    Machine { id, provider: ProviderKind::Host, image, kept: false, volume: None, ..machine.clone() }
+    Machine { id, provider: ProviderKind::Host, image, name: None, kept: false, volume: None, ..machine.clone() }
 }
 
 /// The keys to log in with on somebody else's machine: the one that the user `named`, or else any of the user's own.

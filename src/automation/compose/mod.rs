@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use model::base::id::RunId;
 use model::event::{Sink, Subject, Teller};
 use model::fault::Fault;
-use model::image::Fingerprint;
+use model::image::{Fingerprint, ImagePlan};
 use model::journal::Journal;
 use model::machine::{Address, Machine, Platform, ProviderKind};
 use model::parameter::Parameter;
@@ -309,6 +309,11 @@ impl Context {
         self.sites.globals.raw
     }
 
+    /// Whether everything is wanted to be seen.
+    pub fn verbose(&self) -> bool {
+        self.sites.globals.verbose
+    }
+
     /// How long a machine of the provider that was asked for lives without a sign of its driver.
     pub fn grace(&self) -> Duration {
         self.sites.grace(self.provider())
@@ -368,19 +373,29 @@ impl Context {
     /// The fingerprints of all layers that today's definitions and settings give, over every distribution and value
     /// that a command accepts.
     pub fn current_layers(&self) -> Result<BTreeSet<Fingerprint>, Fault> {
-        let mut current = BTreeSet::new();
+        Ok(self.current_plans()?.iter().flat_map(|plan| plan.chain(plan.layers.len())).collect())
+    }
+
+    /// The plan, by today's definitions and settings, of the image that is called `name`; none where no definition makes one of
+    /// that name.
+    pub fn plan_of_image(&self, name: &str) -> Result<Option<ImagePlan>, Fault> {
+        Ok(self.current_plans()?.into_iter().find(|plan| plan.name == name))
+    }
+
+    /// The plans of all images that today's definitions and settings give, the usual one of a distribution before its variants.
+    fn current_plans(&self) -> Result<Vec<ImagePlan>, Fault> {
+        let mut plans = Vec::new();
         for name in project::image::names(self.sites.globals.images.as_deref())? {
             let definition = self.definition(&name)?;
             for distro in definition.distros_of(self.base_choice()?) {
                 let mut choice = ImageChoice::new(self.base_choice()?, &distro);
                 choice.values = self.values(definition.parameters(), false);
-                for variant in definition.variants(&choice) {
-                    let plan = definition.plan(&variant)?;
-                    current.extend(plan.chain(plan.layers.len()));
+                for variant in std::iter::once(choice.clone()).chain(definition.variants(&choice)) {
+                    plans.push(definition.plan(&variant)?);
                 }
             }
         }
-        Ok(current)
+        Ok(plans)
     }
 
     /// Refuses work that needs more than commands where SSH is not used.

@@ -8,7 +8,7 @@ use crate::ui::out;
 /// The blanks between two columns.
 const GAP: &str = "  ";
 
-/// The narrowest that a column is cut to: an age such as `12 min ago` fits in.
+/// The narrowest that a column is cut to: a time such as `in 23h 59m` fits in.
 const NARROWEST: usize = 10;
 
 /// The mark of what was cut off.

@@ -392,6 +392,7 @@ impl Provider for Ec2Provider {
             hardware: Some(launched.hardware),
             created_at: request.now,
             expires_at: request.expires_at,
+            name: None,
             kept: false,
         })
     }

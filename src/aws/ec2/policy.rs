@@ -45,7 +45,7 @@ const MACHINES: &[&[&Grant]] = &[
 const IMAGES: &[&Grant] = &[&BAKE, &BAKE_MARKED, &COLLECT];
 
 /// The commands that use AWS.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "audit",
     "bootstrap-linux-dev",
     "bootstrap-windows-dev",
@@ -63,6 +63,7 @@ const COMMANDS: [&str; 19] = [
     "run-tests-linux",
     "run-tests-windows",
     "runs",
+    "status",
     "terminate-ec2-instances",
     "try",
 ];
@@ -102,6 +103,8 @@ fn grants(command: &str, scope: &Scope) -> Vec<&'static Grant> {
             &RULES_RENEW,
             &TAG,
         ],
+        // What machines have cost by now.
+        "status" => vec![&IDENTITY, &LOOK, &LOOK_AROUND, &CHOOSE, &END],
         "terminate-ec2-instances" => vec![&IDENTITY, &LOOK, &END],
         "try" => vec![&IDENTITY, &CALL_TRY],
         "purge-ec2-resources" => vec![

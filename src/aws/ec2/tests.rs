@@ -27,6 +27,7 @@ pub(crate) fn machine() -> Machine {
         hardware: None,
         created_at: "2026-11-20T10:00:00Z".parse().unwrap(),
         expires_at: "2026-11-20T12:00:00Z".parse().unwrap(),
+        name: None,
         kept: false,
     }
 }

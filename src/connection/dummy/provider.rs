@@ -201,6 +201,7 @@ impl Provider for DummyProvider {
             hardware: None,
             created_at: request.now,
             expires_at: request.expires_at,
+            name: None,
             kept: false,
         })
     }

@@ -50,6 +50,14 @@ pub async fn find_remaining(estate: &Estate<'_>, run: Option<&RunId>, ends_expir
     Ok(Remaining { findings: found, observed: looks.observed, unasked: looks.unasked })
 }
 
+/// What remains and nobody uses, by the record alone: nothing is looked at.
+pub fn remaining_by_record(estate: &Estate<'_>) -> Result<Vec<Finding>, Fault> {
+    let open = estate.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
+    let mut found = judge(estate, &LookResult::of_record(open))?;
+    found.retain(|finding| !finding.standing.is_wanted());
+    Ok(found)
+}
+
 /// Judges by a look what remains, and why.
 fn judge(estate: &Estate<'_>, looks: &LookResult) -> Result<Vec<Finding>, Fault> {
     let ids: BTreeSet<&RunId> = looks.open.iter().map(|row| &row.run).collect();

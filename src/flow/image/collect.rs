@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::build::BuildStore;
+use model::build::{BuildStore, KeptBuild};
 use model::fault::{Fault, FaultKind};
 use model::image::{Fingerprint, ImageRecord, LayerRecord};
 use model::provider::ImageStore;
@@ -33,11 +33,7 @@ struct Plan {
 /// Decides what the rule removes, without I/O. `current` are the layers of every image that today's definitions give,
 /// unfinished images included: a bake that is under way, or that failed, goes on from them.
 fn plan(records: &[ImageRecord], layers: &[LayerRecord], current: &BTreeSet<Fingerprint>, rule: &Rule) -> Plan {
-    let is_others = |record: &&ImageRecord| match (&rule.owner, &record.locator) {
-        // An image of an account that names no owner is not ours to collect either.
-        (Some(me), Some(_)) => record.owner.as_ref() != Some(me),
-        _ => false,
-    };
+    let is_others = |record: &&ImageRecord| is_of_others(record, rule.owner.as_deref());
     let (others, mut mine): (Vec<&ImageRecord>, Vec<&ImageRecord>) = records.iter().partition(is_others);
     mine.sort_by_key(|record| std::cmp::Reverse(record.created_at));
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
@@ -54,6 +50,15 @@ fn plan(records: &[ImageRecord], layers: &[LayerRecord], current: &BTreeSet<Fing
     }
     let layers = layers.iter().filter(|layer| !used.contains(&layer.fingerprint)).cloned().collect();
     Plan { images, layers, others: others.len() }
+}
+
+/// Whether an image is other people's, where only those of `me` are meant; images of this computer have no owner.
+pub(super) fn is_of_others(record: &ImageRecord, me: Option<&str>) -> bool {
+    match (me, &record.locator) {
+        // An image of an account that names no owner is not ours to collect either.
+        (Some(me), Some(_)) => record.owner.as_deref() != Some(me),
+        _ => false,
+    }
 }
 
 /// The kind of a collected thing.
@@ -128,22 +133,49 @@ pub async fn collect(
     }
     let mut gone = Vec::new();
     for image in images {
-        let fate = match users.get(&image.fingerprint) {
-            Some(machine) => Fate::InUse(machine.clone()),
-            None if dry_run => Fate::Goes,
-            None => fate(&store.remove_image(&image.fingerprint, rule.owner.is_none()).await),
+        let id = image.fingerprint.clone();
+        let collected = match users.get(&id) {
+            Some(machine) => image_with(image, Fate::InUse(machine.clone())),
+            None => remove_image(store, image, rule.owner.is_none(), dry_run).await,
         };
-        if fate == Fate::Goes {
-            gone.push(image.fingerprint.clone());
+        if collected.fate == Fate::Goes {
+            gone.push(id);
         }
-        done.collected.push(Collected {
-            what: What::Image,
-            id: image.fingerprint,
-            name: image.name,
-            bytes: None,
-            fate,
-        });
+        done.collected.push(collected);
     }
+    remove_layers(store, layers, dry_run, &mut done).await;
+    // Builds of what was tested go with the image that they were made on: nothing else can use them.
+    let going = kept.into_iter().filter(|build| rule.all || build.is_of(&gone)).collect();
+    remove_builds(builds, going, dry_run, &mut done);
+    Ok(done)
+}
+
+/// An image with its fate.
+fn image_with(image: ImageRecord, fate: Fate) -> Collected {
+    Collected { what: What::Image, id: image.fingerprint, name: image.name, bytes: None, fate }
+}
+
+/// Removes an image's record, or with `dry_run` says that it would go.
+pub(super) async fn remove_image(
+    store: &dyn ImageStore,
+    image: ImageRecord,
+    of_any_owner: bool,
+    dry_run: bool,
+) -> Collected {
+    let fate = match dry_run {
+        true => Fate::Goes,
+        false => fate(&store.remove_image(&image.fingerprint, of_any_owner).await),
+    };
+    image_with(image, fate)
+}
+
+/// Removes layers, or with `dry_run` only finds out whether it would.
+pub(super) async fn remove_layers(
+    store: &dyn ImageStore,
+    layers: Vec<LayerRecord>,
+    dry_run: bool,
+    done: &mut Collection,
+) {
     for LayerRecord { fingerprint: id, name, bytes, .. } in layers {
         let removed = store.remove_layer(&id, dry_run).await;
         let fate = fate(&removed);
@@ -151,16 +183,18 @@ pub async fn collect(
         if let Err(fault) = removed
             && fault.kind == FaultKind::LeftBehind
         {
-            done.left = done.left.or(Some(fault));
+            done.left.get_or_insert(fault);
         }
     }
-    // Builds of what was tested go with the image that they were made on: nothing else can use them.
-    for build in kept.into_iter().filter(|build| rule.all || build.is_of(&gone)) {
+}
+
+/// Removes builds, or with `dry_run` says that they would go.
+pub(super) fn remove_builds(builds: &dyn BuildStore, going: Vec<KeptBuild>, dry_run: bool, done: &mut Collection) {
+    for build in going {
         let fate = if dry_run { Fate::Goes } else { fate(&builds.remove(&build.key)) };
         let (name, id) = (build.key.clone(), Fingerprint(build.key));
         done.collected.push(Collected { what: What::Build, id, name, bytes: Some(build.bytes), fate });
     }
-    Ok(done)
 }
 
 fn fate(removed: &Result<(), Fault>) -> Fate {

@@ -1,4 +1,4 @@
-//! Helpers without a domain: ids, the clock, shell quoting, deadlines, programs on a leash, removal of folders,
+//! Helpers without a domain: ids and names, the clock, shell quoting, deadlines, programs on a leash, removal of folders,
 //! signals, text.
 
 pub mod clock;
@@ -6,6 +6,7 @@ pub mod deadline;
 pub mod escapes;
 pub mod id;
 pub mod leash;
+pub mod name;
 pub mod quote;
 pub mod removal;
 pub mod signal;

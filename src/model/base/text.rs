@@ -44,20 +44,34 @@ pub fn seconds(duration: Duration) -> String {
     }
 }
 
-/// How long ago something was, as people say it: `34 s`, `12 min`, `5 h`, `3 days`; never more than was.
+/// How long ago something was, in one unit: `34s`, `12m`, `5h`, `3d`; never more than was.
 pub fn age(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
-        _ => pluralize(seconds / 86_400, "day"),
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
     }
 }
 
-/// [`age`] of something at `then`: `12 min ago`; what a clock elsewhere puts into the future is `0 s ago`.
+/// [`age`] of something at `then`: `12m ago`; what a clock elsewhere puts into the future is `0s ago`.
 pub fn ago(then: Timestamp, now: Timestamp) -> String {
     format!("{} ago", age(between(then, now)))
+}
+
+/// When something will be that is at `then`: `in 45s`, `in 1h 40m`, `in 3d 4h`; [`ago`] where it has been.
+pub fn until(then: Timestamp, now: Timestamp) -> String {
+    if then <= now {
+        return ago(then, now);
+    }
+    let seconds = between(now, then).as_secs();
+    match seconds {
+        0..60 => format!("in {seconds}s"),
+        60..3600 => format!("in {}m", seconds / 60),
+        3600..86_400 => format!("in {}h {}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("in {}d {}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
 }
 
 /// The time from `then` to `now`; none at all where clocks differ so much that it is negative.
@@ -250,12 +264,21 @@ mod tests {
     #[test]
     fn an_age_is_said_in_one_unit() {
         let age = |seconds| age(Duration::from_secs(seconds));
-        assert_eq!([age(0), age(59), age(60), age(759)], ["0 s", "59 s", "1 min", "12 min"]);
-        assert_eq!([age(3599), age(7199), age(86_399), age(86_400)], ["59 min", "1 h", "23 h", "1 day"]);
-        assert_eq!(age(90 * 86_400), "90 days");
+        assert_eq!([age(0), age(59), age(60), age(759)], ["0s", "59s", "1m", "12m"]);
+        assert_eq!([age(3599), age(7199), age(86_399), age(86_400)], ["59m", "1h", "23h", "1d"]);
+        assert_eq!(age(90 * 86_400), "90d");
         let then = Timestamp::UNIX_EPOCH;
         let now = then + Duration::from_secs(759);
-        assert_eq!([ago(then, now), ago(now, then)], ["12 min ago", "0 s ago"]);
+        assert_eq!([ago(then, now), ago(now, then)], ["12m ago", "0s ago"]);
+    }
+
+    #[test]
+    fn what_will_be_is_said_in_two_units() {
+        let now = Timestamp::UNIX_EPOCH + Duration::from_secs(10 * 86_400);
+        let until = |seconds| until(now + Duration::from_secs(seconds), now);
+        assert_eq!([until(1), until(59), until(60), until(3599)], ["in 1s", "in 59s", "in 1m", "in 59m"]);
+        assert_eq!([until(6000), until(86_399), until(86_400)], ["in 1h 40m", "in 23h 59m", "in 1d 0h"]);
+        assert_eq!(super::until(now, now), ago(now, now), "what is now has been");
     }
 
     #[test]

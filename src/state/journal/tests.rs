@@ -63,6 +63,7 @@ fn machine(name: &str, run: &str) -> Machine {
         hardware: None,
         created_at: at(0),
         expires_at: at(59),
+        name: None,
         kept: false,
     }
 }

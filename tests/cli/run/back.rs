@@ -72,7 +72,7 @@ fn a_person_talks_with_a_command_on_a_terminal() {
         Project::with(&[("ask.sh", "test -t 0 && test -t 1; read -p 'Name? ' name; echo \"Hello $name.\"; exit 5\n")]);
     let terminal = Terminal::start(project.command(&["-t", "--artifact", "ask.sh", "--", "bash", "ask.sh"]), 24, 100);
     terminal.wait_for("Name?");
-    terminal.send("Ann\n");
+    terminal.type_text("Ann\n");
     terminal.wait_for("Hello Ann.");
     let (code, lines) = terminal.end();
     assert_eq!(code, Some(5), "{lines:?}");

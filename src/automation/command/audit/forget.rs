@@ -6,8 +6,7 @@ use flow::audit::remaining::{Remaining, find_remaining};
 use model::base::text;
 use model::fault::Fault;
 
-use crate::command::audit::show;
-use crate::command::error::exit;
+use crate::command::audit::{exit_code, show};
 use crate::compose::Context;
 
 /// Gives up what `ids` name, each a machine or a finding; all or none. `dry_run` only reports what would be given up.
@@ -29,8 +28,8 @@ pub(crate) async fn run(context: &Context, ids: &[String], dry_run: bool, json: 
         found = find_remaining(&estate, None, false).await?;
     }
     let done: Vec<(Finding, String)> = meant.into_iter().map(|finding| (finding, fate.to_owned())).collect();
-    show(context, &found.findings, &found.unasked, &done, json);
-    Ok(if found.findings.is_empty() { exit::OK } else { exit::LEFT_BEHIND })
+    show(context, &found.findings, &found.unasked, &done, json)?;
+    Ok(exit_code(&found.findings))
 }
 
 /// The findings that `id` names.

@@ -51,8 +51,9 @@ impl Args {
     }
 }
 
+/// A thing that was collected, as it is shown.
 #[derive(Serialize)]
-struct Shown {
+pub(super) struct CollectedRow {
     id: Fingerprint,
     kind: &'static str,
     name: String,
@@ -60,8 +61,9 @@ struct Shown {
     fate: String,
 }
 
-impl Shown {
-    fn new(Collected { what, id, name, bytes, fate }: Collected, dry_run: bool) -> Self {
+impl CollectedRow {
+    /// The row of a thing; with `dry_run` it is only said what would become of it.
+    pub(super) fn new(Collected { what, id, name, bytes, fate }: Collected, dry_run: bool) -> Self {
         let kind = match what {
             What::Image => "image",
             What::Layer => "layer",
@@ -95,20 +97,29 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     if done.others > 0 {
         context.screen.message(&format!("Images of other people, which stay: {} (`--any-owner`)", done.others));
     }
-    let shown: Vec<Shown> = done.collected.into_iter().map(|one| Shown::new(one, args.dry_run)).collect();
-    if args.json {
-        context.screen.json(&shown);
-    } else if shown.is_empty() && done.swept == 0 && done.left.is_none() {
+    let shown: Vec<CollectedRow> = done.collected.into_iter().map(|one| CollectedRow::new(one, args.dry_run)).collect();
+    if !args.json && shown.is_empty() && done.swept == 0 && done.left.is_none() {
         context.screen.message("Nothing to collect.");
-    } else if !shown.is_empty() {
-        let rows: Vec<Vec<String>> = shown
-            .iter()
-            .map(|one| {
-                let size = one.bytes.map(text::bytes).unwrap_or_default();
-                vec![one.kind.to_owned(), one.name.clone(), one.id.short().to_owned(), size, one.fate.clone()]
-            })
-            .collect();
-        context.screen.data(&table::render(&["KIND", "NAME", "FINGERPRINT", "SIZE", "FATE"], 1, &rows));
+    } else {
+        show(context, &shown, args.json);
     }
     done.left.map_or(Ok(exit::OK), Err)
+}
+
+/// Shows what became of things.
+pub(super) fn show(context: &Context, shown: &[CollectedRow], json: bool) {
+    if json {
+        return context.screen.json(&shown);
+    }
+    if shown.is_empty() {
+        return;
+    }
+    let rows: Vec<Vec<String>> = shown
+        .iter()
+        .map(|one| {
+            let size = one.bytes.map(text::bytes).unwrap_or_default();
+            vec![one.kind.to_owned(), one.name.clone(), one.id.short().to_owned(), size, one.fate.clone()]
+        })
+        .collect();
+    context.screen.data(&table::render(&["KIND", "NAME", "FINGERPRINT", "SIZE", "FATE"], 1, &rows));
 }

@@ -11,6 +11,7 @@ use model::script::ScriptFile;
 use project::mercurial::clauses_on;
 
 use crate::command::error::exit;
+use crate::command::machine::chosen::find_whole;
 use crate::command::session::Session;
 use crate::compose::Context;
 use crate::ui::table;
@@ -18,7 +19,7 @@ use crate::ui::table;
 /// The options of `machine check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The machine, or the id of one that was made here
+    /// The machine, or the id or the name of one that was made here
     #[arg(value_name = "USER@HOST[:PORT]")]
     target: String,
     /// Print JSON
@@ -28,8 +29,7 @@ pub struct Args {
 
 /// Checks.
 pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
-    let own = context.journal.machines()?.into_iter().find(|machine| machine.id.as_str() == args.target);
-    let machine = match own {
+    let machine = match find_whole(&context, &args.target)? {
         Some(machine) => machine,
         None => context.sites.host_machine(&args.target)?,
     };

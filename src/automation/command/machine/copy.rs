@@ -21,7 +21,8 @@ use crate::compose::Context;
 /// Copy files and folders to or from a machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to copy: a path here, or `ID:PATH`; a path here with a colon is `./NAME`
+    /// What to copy: a path here, or `ID:PATH`; a path here with a colon is `./NAME`. `:PATH` is on the machine that is there
+    /// alone
     from: OsString,
     /// Where to: `ID:PATH`, or a path here; `ID:` and `ID:~/` are the home of the machine's user
     to: OsString,

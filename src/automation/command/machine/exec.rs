@@ -11,23 +11,26 @@ use model::fault::Fault;
 use model::task::Command;
 
 use crate::command::error::{code_of_signal, exit};
+use crate::command::machine::chosen::choose;
 use crate::command::machine::fleet::FleetArgs;
+use crate::command::machine::words::MachineCommand;
 use crate::compose::{Context, variables};
 use crate::ui;
 
 /// Log in, or run one command with a terminal.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "automation machine ssh [ID] [COMMAND...]\n       \
+                      automation machine ssh -- COMMAND...")]
 pub struct SshArgs {
-    /// The machine's id, its beginning, or `latest`
-    machine: String,
-    /// A command to run instead of the login shell, given to the machine's shell as it is
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    /// The machine's id, its beginning, its name, or `latest`; may be left out where one machine is there alone. Behind it a command to run
+    /// instead of the login shell, given to the machine's shell as it is
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ID")]
+    words: Vec<String>,
 }
 
 /// The text below the help of `machine exec`.
 const EXEC_HELP: &str = "\
-Options stand before the machine's id. On one machine the command is joined with our own standard input, output and error, and its \
+Options stand before the machine's id, which may be left out where one machine is there alone. On one machine the command is joined with our own standard input, output and error, and its \
 status is ours, or 4 where it did not end within `--timeout`. With `--all` or \
 `--machines` it runs on many at once without input, every line of output follows its machine's id, and the status is 0 where \
 it succeeded everywhere, 1 where it failed somewhere, 4 where a machine was not reached or an end is not known. It runs as the \
@@ -36,7 +39,7 @@ user that `machine ssh` logs in as, which is printed first.";
 /// Run a command; its output and exit status come through apart.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "automation machine exec [--timeout SPAN] ID -- COMMAND...\n       \
+    override_usage = "automation machine exec [--timeout SPAN] [ID] -- COMMAND...\n       \
                       automation machine exec --all|--machines ID,ID [OPTIONS] -- COMMAND...",
     after_help = EXEC_HELP
 )]
@@ -54,40 +57,34 @@ pub struct ExecArgs {
 }
 
 impl ExecArgs {
-    /// The machine, where there is one alone, and the command.
-    fn split(mut self) -> Result<(FleetArgs, Option<String>, Vec<String>), Fault> {
-        let machine = (!self.fleet.is_fleet() && !self.words.is_empty()).then(|| self.words.remove(0));
-        // The parser hands the words after the id over as they were typed, a separating `--` included.
-        let apart = machine.is_some() && self.words.first().is_some_and(|word| word == "--");
-        if apart {
-            self.words.remove(0);
-        }
-        if let Some(option) = machine.as_deref().filter(|id| id.starts_with('-')) {
-            return Err(
-                Fault::usage(format!("there is no option `{option}`")).hint("See `automation machine exec --help`.")
-            );
-        }
-        if let (Some(id), Some(option), false) = (&machine, self.words.first(), apart)
+    /// The machine, where one is named, and the command. `line` is the whole command line.
+    fn split(self, line: &[String]) -> Result<(FleetArgs, MachineCommand), Fault> {
+        let meant = match self.fleet.is_fleet() {
+            true => MachineCommand { machine: None, words: self.words, apart: true },
+            false => MachineCommand::split("exec", line, self.words)?,
+        };
+        if let (Some(id), Some(option), false) = (&meant.machine, meant.words.first(), meant.apart)
             && option.starts_with('-')
         {
             return Err(Fault::usage(format!("`{option}` stands behind the machine, where its command begins"))
                 .hint(format!("Options come first: `automation machine exec [OPTIONS] {id} -- COMMAND`.")));
         }
-        if self.words.is_empty() && !self.fleet.dry_run() {
+        if meant.words.is_empty() && !self.fleet.dry_run() {
             return Err(Fault::usage("there is no command to run").hint("Give it after `--`."));
         }
-        Ok((self.fleet, machine, self.words))
+        Ok((self.fleet, meant))
     }
 }
 
 /// Logs in.
 pub(crate) async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> {
-    let machine = super::find(context, &args.machine)?;
+    let meant = MachineCommand::split("ssh", &context.words, args.words)?;
+    let machine = choose(context, meant.machine.as_deref())?;
     let connection = super::connect(context, &machine).await?;
-    let mut command = match args.command.is_empty() {
+    let mut command = match meant.words.is_empty() {
         true => Command::new(""),
         // The words are joined, as `ssh` does, and the machine's own shell splits them.
-        false => guest::of(machine.platform).line(&args.command.join(" ")),
+        false => guest::of(machine.platform).line(&meant.words.join(" ")),
     };
     let kind = variables::terminal().unwrap_or_else(|| "dumb".to_owned());
     command.terminal = interactive::terminal(&kind);
@@ -98,13 +95,13 @@ pub(crate) async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> 
 
 /// Runs the command.
 pub(crate) async fn exec(context: &Context, args: ExecArgs) -> Result<i32, Fault> {
-    let (fleet, machine, words) = args.split()?;
-    let mut words = words.into_iter();
+    let (fleet, meant) = args.split(&context.words)?;
+    let mut words = meant.words.into_iter();
     let command = Command::new(words.next().unwrap_or_default()).args(words);
-    let Some(machine) = machine else {
+    if fleet.is_fleet() {
         return super::fleet::run(context, &fleet, &command).await;
-    };
-    let machine = super::find(context, &machine)?;
+    }
+    let machine = choose(context, meant.machine.as_deref())?;
     let connection = super::connect(context, &machine).await?;
     let exit = join(context, connection.as_ref(), &command, fleet.timeout).await;
     connection.close().await;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::error::exit;
+use crate::command::machine::chosen::find;
 use crate::command::signals;
 use crate::compose::Context;
 use crate::ui::Screen;
@@ -120,7 +121,7 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
         chosen.sort_by_key(|machine| std::cmp::Reverse(machine.created_at));
     }
     for text in &args.machines {
-        let machine = super::find(context, text)?;
+        let machine = find(context, text)?;
         if !chosen.iter().any(|known| known.id == machine.id) {
             chosen.push(machine);
         }

@@ -77,7 +77,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = shown.iter().map(|row| row.cells(now)).collect();
-    let header = ["ID", "PROVIDER", "IMAGE", "OWNER", "STATE", "AGE", "ENDS IN", "COST", "RUN"];
+    let header = ["ID", "NAME", "PROVIDER", "IMAGE", "OWNER", "STATUS", "AGE", "REMOVED", "COST", "RUN"];
     context.screen.data(&table::render(&header, 0, &rows));
     Ok(exit::OK)
 }
@@ -112,28 +112,30 @@ impl MachineRow<'_> {
     }
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
-        let span = |seconds: i64| text::age(std::time::Duration::from_secs(seconds.max(0).unsigned_abs()));
-        let until = |at: Timestamp| text::age(text::between(now, at));
+        let ago = |at: Timestamp| text::ago(at, now);
+        let until = |at: Timestamp| text::until(at, now);
         let money = |cost: Option<f64>| cost.map(|cost| format!("${cost:.2}")).unwrap_or_default();
         match self {
-            Self::Own { machine, live, age_seconds, cost } => vec![
+            Self::Own { machine, live, cost, .. } => vec![
                 machine.id.to_string(),
+                machine.name.as_ref().map(ToString::to_string).unwrap_or_default(),
                 machine.provider.name().to_owned(),
                 machine.image.clone(),
                 machine.owner.clone(),
                 live.map_or("unknown", |live| if live { "live" } else { "ended" }).to_owned(),
-                span(*age_seconds),
+                ago(machine.created_at),
                 until(machine.expires_at),
                 money(*cost),
                 machine.run.to_string(),
             ],
-            Self::Other { sighting, provider, age_seconds, .. } => vec![
+            Self::Other { sighting, provider, .. } => vec![
                 sighting.id.clone(),
+                String::new(),
                 provider.name().to_owned(),
                 sighting.image.clone(),
                 sighting.owner.clone().unwrap_or_default(),
                 sighting.state.clone(),
-                age_seconds.map(span).unwrap_or_default(),
+                sighting.created_at.map(ago).unwrap_or_default(),
                 sighting.expires_at.map(until).unwrap_or_default(),
                 money(sighting.cost),
                 sighting.run.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -165,6 +167,7 @@ mod tests {
             hardware: None,
             created_at: Timestamp::UNIX_EPOCH,
             expires_at: Timestamp::UNIX_EPOCH,
+            name: None,
             kept: true,
         };
         let seen = ObservedResource {

@@ -1,4 +1,4 @@
-//! The two sides of a copy: a path here, or `ID:PATH` on a machine.
+//! The two sides of a copy: a path here, or `ID:PATH` on a machine; `:PATH` is on the machine that is there alone.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 
+use crate::command::machine::chosen::choose;
 use crate::compose::Context;
 
 /// One side of a copy.
@@ -23,14 +24,14 @@ pub(super) enum Side {
     },
 }
 
-/// The side that `text` names. The part before the first colon names a machine, unless it contains a slash. A name with
-/// a colon that exists here as a whole is a path here; where it might name a machine as well, it is refused.
+/// The side that `text` names. The part before the first colon names a machine, unless it contains a slash; where it is empty, the
+/// one that is there alone is meant. A name with a colon that exists here as a whole is a path here; where it might name a machine as well, it is refused.
 pub(super) fn parse_side(context: &Context, text: &OsStr) -> Result<Side, Fault> {
     let Some((name, path)) = split(text) else { return Ok(Side::Local(PathBuf::from(text))) };
     let shown = text.to_string_lossy();
     let is_here = Path::new(text).symlink_metadata().is_ok();
     let found = match std::str::from_utf8(name) {
-        Ok(name) => super::find(context, name),
+        Ok(name) => choose(context, Some(name).filter(|name| !name.is_empty())),
         Err(_) => Err(Fault::usage(format!("`{shown}` names no machine"))),
     };
     let machine = match found {
@@ -60,7 +61,7 @@ fn split(text: &OsStr) -> Option<(&[u8], &[u8])> {
     let bytes = text.as_bytes();
     let at = bytes.iter().position(|byte| *byte == b':')?;
     let (name, path) = (&bytes[..at], &bytes[at + 1..]);
-    (!name.is_empty() && !name.contains(&b'/')).then_some((name, path))
+    (!name.contains(&b'/')).then_some((name, path))
 }
 
 /// Resolves a path on a machine: an empty one, `~` and `~USER` are the home of its `user`, in which every command and copy
@@ -92,7 +93,8 @@ mod tests {
         assert_eq!(split(b"hg-1:a:b"), Some((&b"hg-1"[..], &b"a:b"[..])));
         assert_eq!(split(b"hg-1:"), Some((&b"hg-1"[..], &b""[..])));
         assert_eq!(split(b"hg-1:bad\xff"), Some((&b"hg-1"[..], &b"bad\xff"[..])));
-        for here in [&b"./a:b"[..], b"/tmp/a:b", b":b", b"bad\xff", b""] {
+        assert_eq!(split(b":b"), Some((&b""[..], &b"b"[..])));
+        for here in [&b"./a:b"[..], b"/tmp/a:b", b"bad\xff", b""] {
             assert_eq!(split(here), None);
         }
     }

@@ -18,7 +18,7 @@ pub struct Args {
     /// The folder here
     #[arg(value_name = "FROM")]
     from: OsString,
-    /// The folder on the machine, as `ID:PATH`; made where it is missing
+    /// The folder on the machine, as `ID:PATH`, or `:PATH` where one is there alone; made where it is missing
     #[arg(value_name = "TO")]
     to: OsString,
     /// Remove at most so many entries; where there are more, nothing is sent

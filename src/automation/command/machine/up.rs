@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use flow::image::bake::request_with_image;
 use flow::lease::{Lease, undo, until_stopped};
+use flow::naming;
 use flow::order::Order;
+use model::base::name::MachineName;
 use model::base::text;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
@@ -36,6 +38,9 @@ pub struct Args {
     /// `/dev/hg-volume` on EC2 and on a privileged machine
     #[arg(long, value_name = "SIZE", value_parser = parse_volume)]
     volume: Option<u64>,
+    /// Name it, so that commands can mean it by that: small letters, digits, hyphens [default: two words, made up]
+    #[arg(long, value_name = "NAME")]
+    name: Option<MachineName>,
     /// Print the machine as JSON
     #[arg(long)]
     json: bool,
@@ -68,6 +73,9 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
             .hint("Leave `--provider` and `--host` out for one on this computer, or use that machine with `run-tests-linux --host`."));
     }
     args.machine.refuse_unfit(&[kind])?;
+    if let Some(name) = &args.name {
+        naming::refuse_taken(context.journal.as_ref(), name, context.now())?;
+    }
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     let definition = context.definition(&args.image)?;
     let distro = args.machine.distro(&context, &definition);
@@ -83,7 +91,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let (run, site) = (&session.run, &session.site);
     let making = async {
         let request = request_with_image(run, site, Some(&plan), &baking_for(&order), &order).await?;
-        make(&session, request).await
+        make(&session, request, args.name.as_ref()).await
     };
     let result = match making.await {
         Ok(machine) => hand_over(&session, &machine, args.json).await,
@@ -106,12 +114,20 @@ async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<E
     Ok(Ending { code: 0, summary, detached: Vec::new() })
 }
 
-async fn make(session: &Session, request: MachineRequest) -> Result<Machine, Fault> {
+async fn make(session: &Session, request: MachineRequest, name: Option<&MachineName>) -> Result<Machine, Fault> {
     let run = session.run.on(&request.id);
     let step = run.teller.begin(Work::Booting { machine: request.id.clone(), image: request.image.clone() });
     let mut lease = Lease::acquire(&session.run, &session.site, &request).await?;
+    let named = naming::name(run.journal.as_ref(), &lease.machine, name, run.now());
+    let connected = match named {
+        Ok(machine) => {
+            lease.machine = machine;
+            lease.connect(&request.user).await
+        }
+        Err(fault) => Err(fault),
+    };
     // A machine is handed over only when its user can log in, and not after the user has interrupted.
-    let ready = match lease.connect(&request.user).await {
+    let ready = match connected {
         Ok(connection) => {
             let goodbye = async {
                 connection.close().await;

@@ -54,7 +54,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = runs.iter().map(|run| run.cells(now)).collect();
-    let header = ["ID", "AGE", "STANDING", "TESTS", "WHAT", "DISTRO", "TOOK"];
+    let header = ["ID", "AGE", "STATUS", "TESTS", "WHAT", "DISTRO", "TOOK"];
     context.screen.data(&table::render(&header, 0, &rows));
     Ok(exit::OK)
 }

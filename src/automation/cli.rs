@@ -10,13 +10,16 @@ use crate::compose::{self, Context};
 use crate::globals::{ColorArg, Globals, color_typed, is_typed};
 use crate::ui;
 
+/// The version, with the commit that the tool was built from where that is known.
+const VERSION: &str = env!("AUTOMATION_VERSION");
+
 /// Ephemeral machines for builds and tests.
 ///
 /// Gives a team throw-away machines, bakes their images, runs Mercurial's test suite on them over SSH, brings the
 /// results home and proves that nothing was left behind. Machines are made on this computer, where no account and no
 /// daemon are needed, or by the provider that is named.
 #[derive(Debug, Parser)]
-#[command(name = "automation", version, propagate_version = false, max_term_width = 100)]
+#[command(name = "automation", version = VERSION, propagate_version = false, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -167,7 +170,7 @@ impl Command {
 fn tree() -> clap::Command {
     let whole = <Cli as clap::CommandFactory>::command();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    let tree = clap::Command::new("automation").version(env!("CARGO_PKG_VERSION"));
+    let tree = clap::Command::new("automation").version(VERSION);
     Globals::augment_args(tree).subcommands(shown)
 }
 

@@ -29,6 +29,7 @@ mod standin;
 mod suite;
 mod uninstall;
 mod users;
+mod version;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -30,8 +30,8 @@ const PATHS: &[(&str, Places)] = &[
     ("dirs", &["automation/compose"]),
     ("index::HttpIndex", &["index", "automation/compose/publication"]),
     ("project::mercurial", &["project/mercurial", "project/lib", "automation/command", "automation/compose"]),
-    // Only the composition reads the environment; which options were typed, those who declare them ask.
-    ("std::env", &["automation/compose"]),
+    // Only the composition reads the environment; which options were typed, those who declare them ask. A build has one of its own.
+    ("std::env", &["automation/compose", "automation/build"]),
     ("std::env::args_os", &["automation/main", "automation/globals"]),
     ("std::env::consts", EVERYWHERE),
     // Only `ui` prints. A machine's processes are none of the command's: they speak to the guard, and the guard to its driver.
@@ -88,13 +88,14 @@ const PATHS: &[(&str, Places)] = &[
     ),
     ("guest::Shell", &["guest"]),
     // Programs of this computer.
-    ("std::process::Command", &["local", "model/base/leash"]),
+    ("std::process::Command", &["local", "model/base/leash", "automation/build"]),
     ("tokio::process", &["local", "model/base/leash", "project/program", "project/signing"]),
 ];
 
 /// `(macro, where it may be called)`.
 const MACROS: &[(&str, Places)] = &[
-    ("println", &["automation/ui"]),
+    // The other tells Cargo.
+    ("println", &["automation/ui", "automation/build"]),
     ("eprintln", &["automation/ui"]),
     ("print", &["automation/ui"]),
     ("eprint", &["automation/ui"]),

@@ -101,6 +101,9 @@ enum Command {
     /// first, on a terminal. Refused while a run is at work, and while something on EC2 or on a machine of somebody
     /// else's is recorded as left behind.
     Uninstall(command::uninstall::Args),
+    /// List and change the settings
+    #[command(subcommand)]
+    Config(command::config::Command),
     /// Print the completions for a shell
     Completions(command::completions::Args),
     #[command(flatten)]
@@ -129,6 +132,7 @@ impl Command {
             | Self::PublishWindowsArtifacts(_)
             | Self::Doctor(_)
             | Self::Uninstall(_)
+            | Self::Config(_)
             | Self::Completions(_)
             | Self::Internal(_) => false,
         }
@@ -330,6 +334,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
     match command {
         // The command opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
+        Command::Config(command) => command.run(globals, &words),
         Command::Completions(args) => command::completions::run(args, tree()),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,

@@ -22,6 +22,10 @@ pub struct Key {
     pub name: &'static str,
     /// The kind of values that it takes.
     pub kind: SettingKind,
+    /// What it decides, as a line for people.
+    pub meaning: &'static str,
+    /// The value that holds where none is given; none where no single value does.
+    pub default: Option<&'static str>,
 }
 
 /// The kind of values that a key takes.

@@ -3,6 +3,7 @@
 mod attach;
 mod bad_input;
 mod chaos;
+mod config;
 mod confinement;
 mod declared;
 mod features;

@@ -88,7 +88,7 @@ const PATHS: &[(&str, Places)] = &[
     ),
     ("guest::Shell", &["guest"]),
     // Programs of this computer.
-    ("std::process::Command", &["local", "model/base/leash", "automation/build"]),
+    ("std::process::Command", &["local", "model/base/leash", "automation/build", "automation/compose/editor"]),
     ("tokio::process", &["local", "model/base/leash", "project/program", "project/signing"]),
 ];
 

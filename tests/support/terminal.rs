@@ -90,6 +90,15 @@ impl Terminal {
         self.wait_until(text, |lines| lines.iter().any(|line| line.contains(text)))
     }
 
+    /// Types keys.
+    pub fn type_keys(&self, keys: &str) {
+        let mut left = keys.as_bytes();
+        while !left.is_empty() {
+            let written = rustix::io::write(&self.person, left).unwrap();
+            left = &left[written..];
+        }
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();

@@ -9,6 +9,7 @@ pub mod build_windows_installer;
 pub mod build_windows_wheel;
 pub mod command_end;
 pub mod completions;
+pub mod config;
 pub mod distro;
 pub mod doctor;
 #[cfg_attr(not(feature = "ec2"), path = "without_ec2.rs")]

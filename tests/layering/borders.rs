@@ -131,6 +131,7 @@ const WORDS: &[(&str, Places)] = &[
             "automation/command/run_tests_linux",
             "automation/command/run_tests_windows",
             "automation/command/build_windows_wheel",
+            "automation/command/help/examples",
         ],
     ),
     // It goes on into what is mounted below.

@@ -15,6 +15,7 @@ pub mod doctor;
 #[cfg_attr(not(feature = "ec2"), path = "without_ec2.rs")]
 pub mod ec2;
 pub mod error;
+pub mod help;
 pub mod image;
 pub mod internal;
 pub mod machine;

@@ -35,13 +35,9 @@ pub const RUN: &str = "run";
 /// The definition of the image where nothing is said.
 const USUAL_IMAGE: &str = "plain";
 
-/// The text below the help.
-const EXAMPLES: &str = "Examples:\n  automation run -- make check\n  \
-                        automation run --image linux-dev --artifact 'out/*' --detach -- ./build.sh";
-
 /// The options of `automation run`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, override_usage = USAGE)]
+#[command(override_usage = USAGE)]
 #[command(mut_arg("required", |arg| arg.help(ARTIFACT_HELP)))]
 pub struct Args {
     /// A command of the project's `automation.toml`; what stands behind `--` is added to it

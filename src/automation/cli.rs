@@ -105,7 +105,10 @@ enum Command {
     /// List and change the settings
     #[command(subcommand)]
     Config(command::config::Command),
-    /// Print the completions for a shell
+    /// Print the completions for a shell, or install them
+    ///
+    /// The script asks this program for what there is to choose from: commands and options, and values such as runs, machines, tests of the
+    /// checkout and settings. With `--install` a file that loads it goes to where the shell looks for those of a user.
     Completions(command::completions::Args),
     /// Print the help of a command, or the options that every command takes
     Help(command::help::Args),
@@ -181,10 +184,12 @@ fn declared() -> clap::Command {
 }
 
 /// The clap tree for completions, without hidden subcommands: some shells would offer them all the same.
-fn tree() -> clap::Command {
+pub(crate) fn tree() -> clap::Command {
     let whole = declared();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let tree = clap::Command::new("automation").version(VERSION).disable_help_subcommand(true);
+    let tree = tree.about(whole.get_about().cloned().unwrap_or_default());
+    let tree = tree.long_about(whole.get_long_about().cloned().unwrap_or_default());
     Globals::augment_args(tree).subcommands(shown)
 }
 
@@ -232,6 +237,9 @@ fn is_run(arguments: &[std::ffi::OsString]) -> bool {
 }
 
 fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
+    if let Some(code) = command::completions::answer(&arguments, tree, read_globals) {
+        return code;
+    }
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -280,6 +288,13 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
 /// The exit code with a message of the parser: help that was asked for is a success, anything else ends with `code`.
 fn code_of_message(message: &clap::Error, code: i32) -> i32 {
     if message.use_stderr() { code } else { error::exit::OK }
+}
+
+/// The options that every command takes, of a line that need not be finished.
+fn read_globals(typed: &[std::ffi::OsString]) -> Option<Globals> {
+    let tree = declared().ignore_errors(true);
+    let mut matches = tree.try_get_matches_from(typed).ok()?;
+    <Globals as clap::FromArgMatches>::from_arg_matches_mut(&mut matches).ok()
 }
 
 /// Prints the page that `automation help` was asked for; gives the exit code.
@@ -361,7 +376,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         // The command opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
         Command::Config(command) => command.run(globals, &words),
-        Command::Completions(args) => command::completions::run(args, tree()),
+        Command::Completions(args) => command::completions::run(&args),
         Command::Help(args) => Ok(help(globals, &args)),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,

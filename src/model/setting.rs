@@ -79,6 +79,15 @@ impl SettingKind {
         }
     }
 
+    /// The words that are allowed, where words are.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+            Self::Parameter(parameter) => parameter.words(),
+            Self::Duration { .. } | Self::Count { .. } | Self::Text { .. } => Vec::new(),
+        }
+    }
+
     /// The allowed word nearest to `value`.
     pub fn nearest(&self, value: &str) -> Option<&str> {
         match self {

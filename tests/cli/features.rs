@@ -20,8 +20,6 @@ fn the_help_names_ec2_only_where_it_is_built_in() {
     for word in ["--instance-type", "help ec2"] {
         assert_eq!(help.contains(word), built_in, "{word} in {help}");
     }
-    let completions = place.run(&["completions", "bash"]).expect(0).text();
-    assert_eq!(completions.contains("purge-ec2-resources"), built_in);
     place.run(&["help", "ec2"]).expect(if built_in { 0 } else { 2 });
 }
 

@@ -3,6 +3,7 @@
 mod attach;
 mod bad_input;
 mod chaos;
+mod completions;
 mod config;
 mod confinement;
 mod declared;

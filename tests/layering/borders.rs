@@ -26,7 +26,7 @@ const PATHS: &[(&str, Places)] = &[
     ("askama", &["report/html"]),
     ("aws_config", &["aws", "automation/compose"]),
     ("clap", &OPTIONS),
-    ("clap_complete", &["automation/command"]),
+    ("clap_complete", &["automation/command/completions"]),
     ("dirs", &["automation/compose"]),
     ("index::HttpIndex", &["index", "automation/compose/publication"]),
     ("project::mercurial", &["project/mercurial", "project/lib", "automation/command", "automation/compose"]),

@@ -6,6 +6,8 @@ pub mod config;
 mod ec2;
 pub mod editor;
 pub mod host;
+pub mod offers;
+pub mod places;
 pub mod publication;
 pub mod sites;
 mod sweep;

@@ -360,7 +360,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("--state-path /srv/automation config edit", "Edit those of another state directory"),
         ],
     ),
-    ("completions", &[("completions bash", "Print the script"), ("completions zsh", "Print that of another shell")]),
+    (
+        "completions",
+        &[
+            ("completions bash", "Print the script"),
+            ("completions --install --dry-run", "Say where it would go for your shell"),
+        ],
+    ),
     (
         "terminate-ec2-instances",
         &[

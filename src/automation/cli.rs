@@ -112,6 +112,9 @@ enum Command {
     Completions(command::completions::Args),
     /// Print the help of a command, or the options that every command takes
     Help(command::help::Args),
+    /// Write manual pages into a folder, for packages of the tool
+    #[command(hide = true)]
+    Man(command::man::Args),
     #[command(flatten)]
     Internal(command::internal::Command),
 }
@@ -141,6 +144,7 @@ impl Command {
             | Self::Config(_)
             | Self::Completions(_)
             | Self::Help(_)
+            | Self::Man(_)
             | Self::Internal(_) => false,
         }
     }
@@ -183,7 +187,7 @@ fn declared() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
 
-/// The clap tree for completions, without hidden subcommands: some shells would offer them all the same.
+/// The clap tree for completions and manual pages, without hidden subcommands: some shells would offer them all the same.
 pub(crate) fn tree() -> clap::Command {
     let whole = declared();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
@@ -377,6 +381,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
         Command::Config(command) => command.run(globals, &words),
         Command::Completions(args) => command::completions::run(&args),
+        Command::Man(args) => command::man::run(&args, &tree(), VERSION),
         Command::Help(args) => Ok(help(globals, &args)),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,

@@ -16,6 +16,7 @@ mod interrupts;
 mod kills;
 mod live;
 mod machines;
+mod manual;
 mod matrix;
 mod newest;
 mod outputs;

@@ -27,6 +27,7 @@ const PATHS: &[(&str, Places)] = &[
     ("aws_config", &["aws", "automation/compose"]),
     ("clap", &OPTIONS),
     ("clap_complete", &["automation/command/completions"]),
+    ("clap_mangen", &["automation/command/man"]),
     ("dirs", &["automation/compose"]),
     ("index::HttpIndex", &["index", "automation/compose/publication"]),
     ("project::mercurial", &["project/mercurial", "project/lib", "automation/command", "automation/compose"]),
@@ -107,7 +108,7 @@ const MACROS: &[(&str, Places)] = &[
 
 /// `(method with arguments, where it may be called)`: what takes text for a machine's shell.
 const METHODS: &[(&str, Places)] = &[
-    ("text", &["guest", "project", "archive/read", "aws/ssm"]),
+    ("text", &["guest", "project", "archive/read", "aws/ssm", "automation/command/man"]),
     ("line", &["guest", "automation/command/machine/exec", "automation/ui", "state/settings"]),
     ("quoted_line", &["guest", "automation/command/internal"]),
 ];

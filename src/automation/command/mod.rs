@@ -20,6 +20,7 @@ pub mod image;
 pub mod internal;
 pub mod machine;
 pub mod machine_args;
+pub mod man;
 pub mod matrix_args;
 pub mod mercurial_args;
 pub mod package_args;

@@ -130,12 +130,17 @@ fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// The options that `automation COMMAND --help` lists.
-fn options(command: &str) -> std::collections::BTreeSet<String> {
-    let words: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+/// What the binary prints.
+fn said(words: &[&str]) -> String {
+    let words: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
     let done = std::process::Command::new(support::tool::binary()).args(&words).output().unwrap();
     assert!(done.status.success(), "{words:?}: {done:?}");
-    let help = String::from_utf8(done.stdout).unwrap();
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// The options that `automation COMMAND` takes: those that its own page lists, and those that it folds.
+fn options(command: &str) -> std::collections::BTreeSet<String> {
+    let help = [said(&[command, "--help"]), said(&["help", "options"])].concat();
     let listed = help.lines().filter(|line| line.trim_start().starts_with('-'));
     let words =
         listed.flat_map(|line| line.split([' ', ',', '=']).filter(|word| word.starts_with("--")).map(str::to_owned));

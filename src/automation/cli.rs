@@ -7,8 +7,11 @@ use model::machine::ProviderKind;
 
 use crate::command::{self, command_end, error};
 use crate::compose::{self, Context};
-use crate::globals::{ColorArg, Globals, color_typed, is_typed};
+use crate::globals::{Globals, color_typed, is_typed};
 use crate::ui;
+
+/// The version, with the commit that the tool was built from where that is known.
+const VERSION: &str = env!("AUTOMATION_VERSION");
 
 /// Ephemeral machines for builds and tests.
 ///
@@ -16,7 +19,8 @@ use crate::ui;
 /// results home and proves that nothing was left behind. Machines are made on this computer, where no account and no
 /// daemon are needed, or by the provider that is named.
 #[derive(Debug, Parser)]
-#[command(name = "automation", version, propagate_version = false, max_term_width = 100)]
+#[command(name = "automation", version = VERSION, propagate_version = false, max_term_width = 100,
+          disable_help_subcommand = true)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -109,8 +113,19 @@ enum Command {
     /// first, on a terminal. Refused while a run is at work, and while something on EC2 or on a machine of somebody
     /// else's is recorded as left behind.
     Uninstall(command::uninstall::Args),
-    /// Print the completions for a shell
+    /// List and change the settings
+    #[command(subcommand)]
+    Config(command::config::Command),
+    /// Print the completions for a shell, or install them
+    ///
+    /// The script asks this program for what there is to choose from: commands and options, and values such as runs, machines, tests of the
+    /// checkout and settings. With `--install` a file that loads it goes to where the shell looks for those of a user.
     Completions(command::completions::Args),
+    /// Print the help of a command, or the options that every command takes
+    Help(command::help::Args),
+    /// Write manual pages into a folder, for packages of the tool
+    #[command(hide = true)]
+    Man(command::man::Args),
     #[command(flatten)]
     Internal(command::internal::Command),
 }
@@ -138,8 +153,11 @@ impl Command {
             | Self::PublishWindowsArtifacts(_)
             | Self::Doctor(_)
             | Self::Uninstall(_)
+            | Self::Config(_)
             | Self::Completions(_)
             | Self::Init(_)
+            | Self::Help(_)
+            | Self::Man(_)
             | Self::Internal(_) => false,
         }
     }
@@ -167,6 +185,7 @@ impl Command {
             | Self::Packages(_)
             | Self::Runs(_)
             | Self::Machine(command::machine::Command::Up(_))
+            | Self::Help(_)
             | Self::Internal(_) => Ok(()),
             // Its host is none of a run's.
             Self::PublishWindowsArtifacts(_) if named == "--host" => Ok(()),
@@ -176,11 +195,18 @@ impl Command {
     }
 }
 
-/// The clap tree for completions, without hidden subcommands: some shells would offer them all the same.
-fn tree() -> clap::Command {
-    let whole = <Cli as clap::CommandFactory>::command();
+/// The tree as it is declared, hidden subcommands included.
+fn declared() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+/// The clap tree for completions and manual pages, without hidden subcommands: some shells would offer them all the same.
+pub(crate) fn tree() -> clap::Command {
+    let whole = declared();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    let tree = clap::Command::new("automation").version(env!("CARGO_PKG_VERSION"));
+    let tree = clap::Command::new("automation").version(VERSION).disable_help_subcommand(true);
+    let tree = tree.about(whole.get_about().cloned().unwrap_or_default());
+    let tree = tree.long_about(whole.get_long_about().cloned().unwrap_or_default());
     Globals::augment_args(tree).subcommands(shown)
 }
 
@@ -207,24 +233,30 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> i32 {
 
 /// Reads the command line; what the parser has to say has colours as they are asked for on that line.
 fn parse(arguments: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
-    let color = match color_typed(arguments) {
-        ColorArg::Auto => clap::ColorChoice::Auto,
-        ColorArg::Always => clap::ColorChoice::Always,
-        ColorArg::Never => clap::ColorChoice::Never,
+    let color: clap::ColorChoice = color_typed(arguments).into();
+    let mut command = command::help::lay_out(declared()).color(color);
+    let mut matches = match command.try_get_matches_from_mut(arguments) {
+        Err(error) if error.kind() == clap::error::ErrorKind::InvalidSubcommand => {
+            let called = command::help::behind_group(arguments, &command);
+            let page = called.and_then(|args| command::help::answer(&args, declared(), color));
+            return Err(page.unwrap_or(error));
+        }
+        read => read?,
     };
-    let mut command = <Cli as clap::CommandFactory>::command().color(color);
-    let mut matches = command.try_get_matches_from_mut(arguments)?;
     // What options of ours refuse is told as the parser tells its own.
     <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 /// Whether the command line is one of `automation run`, whose exit codes are its command's, although the parser refused it.
 fn is_run(arguments: &[std::ffi::OsString]) -> bool {
-    let tree = <Cli as clap::CommandFactory>::command().ignore_errors(true);
+    let tree = declared().ignore_errors(true);
     tree.try_get_matches_from(arguments).is_ok_and(|matches| matches.subcommand_name() == Some(command::run::RUN))
 }
 
 fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
+    if let Some(code) = command::completions::answer(&arguments, tree, read_globals) {
+        return code;
+    }
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -233,7 +265,7 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
                 None => print_parser_message(&error),
             }
             let code = if is_run(&arguments) { error::exit::COMMAND_NOT_RUN } else { error::exit::USAGE };
-            return final_code(if error.use_stderr() { code } else { error::exit::OK });
+            return final_code(code_of_message(&error, code));
         }
     };
     ui::dress(compose::look(&cli.globals));
@@ -268,6 +300,26 @@ fn drive(arguments: Vec<std::ffi::OsString>) -> i32 {
         ui::complain(&error::render(&fault));
         code_of_fault(&fault)
     }))
+}
+
+/// The exit code with a message of the parser: help that was asked for is a success, anything else ends with `code`.
+fn code_of_message(message: &clap::Error, code: i32) -> i32 {
+    if message.use_stderr() { code } else { error::exit::OK }
+}
+
+/// The options that every command takes, of a line that need not be finished.
+fn read_globals(typed: &[std::ffi::OsString]) -> Option<Globals> {
+    let tree = declared().ignore_errors(true);
+    let mut matches = tree.try_get_matches_from(typed).ok()?;
+    <Globals as clap::FromArgMatches>::from_arg_matches_mut(&mut matches).ok()
+}
+
+/// Prints the page that `automation help` was asked for; gives the exit code.
+fn help(globals: &Globals, args: &command::help::Args) -> i32 {
+    command::help::answer(args, declared(), globals.color.into()).map_or(error::exit::OK, |page| {
+        print_parser_message(&page);
+        code_of_message(&page, error::exit::USAGE)
+    })
 }
 
 /// Prints the message of the command line's parser, which may be the help; in colours where a person reads it.
@@ -309,7 +361,7 @@ fn is_negative_number(message: &str) -> bool {
 
 /// The variable whose value was rejected, where the option that it stands for was not typed.
 fn variable_behind(error: &clap::Error, message: &str) -> Option<String> {
-    let tree = <Cli as clap::CommandFactory>::command();
+    let tree = declared();
     let mut named = tree.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_env()?)));
     let (_, variable) = named.find(|(long, variable)| {
         let option = format!("--{long}");
@@ -340,7 +392,10 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
     match command {
         // The command opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
-        Command::Completions(args) => command::completions::run(args, tree()),
+        Command::Config(command) => command.run(globals, &words),
+        Command::Completions(args) => command::completions::run(&args),
+        Command::Man(args) => command::man::run(&args, &tree(), VERSION),
+        Command::Help(args) => Ok(help(globals, &args)),
         Command::Init(args) => command::init::run(&args),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
@@ -365,3 +420,6 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Ec2(command) => command.run(open).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

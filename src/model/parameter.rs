@@ -60,6 +60,14 @@ impl Parameter {
         }
     }
 
+    /// The words that it takes, without patterns; none where it takes other things.
+    pub fn words(&self) -> Vec<String> {
+        match &self.takes {
+            ParameterKind::Words { known } => known.iter().filter(|word| !word.contains('#')).cloned().collect(),
+            ParameterKind::Url | ParameterKind::Line => Vec::new(),
+        }
+    }
+
     /// The allowed word nearest to `value`.
     pub fn nearest(&self, value: &str) -> Option<&str> {
         match &self.takes {

@@ -22,6 +22,10 @@ pub struct Key {
     pub name: &'static str,
     /// The kind of values that it takes.
     pub kind: SettingKind,
+    /// What it decides, as a line for people.
+    pub meaning: &'static str,
+    /// The value that holds where none is given; none where no single value does.
+    pub default: Option<&'static str>,
 }
 
 /// The kind of values that a key takes.
@@ -72,6 +76,15 @@ impl SettingKind {
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
             Self::Text { allowed, .. } => (*allowed).to_owned(),
             Self::Parameter(parameter) => parameter.allowed(),
+        }
+    }
+
+    /// The words that are allowed, where words are.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+            Self::Parameter(parameter) => parameter.words(),
+            Self::Duration { .. } | Self::Count { .. } | Self::Text { .. } => Vec::new(),
         }
     }
 

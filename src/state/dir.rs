@@ -122,9 +122,19 @@ impl StateDir {
         root.join(SETTINGS).is_file()
     }
 
+    /// The settings file of the directory `root`; neither need exist.
+    pub fn settings_file_of(root: &Path) -> PathBuf {
+        root.join(SETTINGS)
+    }
+
     /// The settings file, which need not exist.
     pub fn settings_file(&self) -> PathBuf {
-        self.root.join(SETTINGS)
+        Self::settings_file_of(&self.root)
+    }
+
+    /// Keeps others from changing the settings while the lock lives.
+    pub fn lock_settings(&self) -> Result<Lock, Fault> {
+        Lock::acquire(&self.root.join(".lock"), LOCK_LIMIT)
     }
 
     /// Reads the settings; `extra` are the sections of projects.

@@ -38,12 +38,29 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 ///
 /// The file is readable by its owner only.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    write_with(path, bytes, None)
+}
+
+fn write_with(path: &Path, bytes: &[u8], permissions: Option<Permissions>) -> Result<(), Fault> {
     let written = temporary_beside(path).and_then(|temporary| {
         fill(temporary.as_file(), bytes)?;
+        if let Some(permissions) = permissions {
+            temporary.as_file().set_permissions(permissions)?;
+        }
         temporary.persist(path).map_err(|failed| failed.error)?;
         sync_parent(path)
     });
     written.map_err(|error| fault("write", path, error))
+}
+
+/// The same, with the mode of the file that is there.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let before = match std::fs::metadata(path) {
+        Ok(found) => Some(found.permissions()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(fault("read", path, error)),
+    };
+    write_with(path, bytes, before)
 }
 
 /// Writes a new file of mode 0600 and puts it on the disk. Replaces what an earlier attempt left under that name.

@@ -4,6 +4,7 @@
 //! it would drop SQLite's locks (POSIX locks belong to the process, not to the descriptor).
 
 mod error;
+pub mod glance;
 mod machines;
 mod resources;
 mod rows;

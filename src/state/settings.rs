@@ -1,5 +1,6 @@
 //! `config.toml`: read strictly, so that a typo is an error with its line and not a setting that does nothing.
 
+mod edit;
 mod reader;
 
 use std::io::ErrorKind;
@@ -13,6 +14,8 @@ use model::machine::{Network, ProviderKind};
 use model::setting::{Key, Section, SettingKind};
 use serde::Deserialize;
 use toml::de::Deserializer;
+
+pub use edit::{Draft, KnownKey, SettingsFile, known_key, known_keys, template};
 
 use crate::file;
 use crate::settings::reader::{Given, Reader};
@@ -38,19 +41,46 @@ const OWN: [Section; 4] = [
         name: "",
         keys: &[
             // A tool that was built without one of them says so when it is asked for machines.
-            Key { name: "provider", kind: SettingKind::OneOf(&ProviderKind::CHOICE_NAMES) },
-            Key { name: "grace", kind: GRACE },
+            Key {
+                name: "provider",
+                kind: SettingKind::OneOf(&ProviderKind::CHOICE_NAMES),
+                meaning: "Where machines come from",
+                default: Some(ProviderKind::Local.name()),
+            },
+            Key {
+                name: "grace",
+                kind: GRACE,
+                meaning: "How long a machine on this computer lives without a sign of its driver",
+                default: Some("60s"),
+            },
         ],
     },
     Section {
         name: ProviderKind::Local.name(),
         keys: &[
-            Key { name: "debian-mirror", kind: MIRROR },
-            Key { name: "debian-security-mirror", kind: MIRROR },
-            Key { name: "ubuntu-mirror", kind: MIRROR },
+            Key {
+                name: "debian-mirror",
+                kind: MIRROR,
+                meaning: "The mirror of Debian's archive, else the one that this computer uses",
+                default: None,
+            },
+            Key {
+                name: "debian-security-mirror",
+                kind: MIRROR,
+                meaning: "The mirror of Debian's security archive, else the one that this computer uses",
+                default: None,
+            },
+            Key {
+                name: "ubuntu-mirror",
+                kind: MIRROR,
+                meaning: "The mirror of Ubuntu's archive, else the one that this computer uses",
+                default: None,
+            },
             Key {
                 name: "keyring",
                 kind: SettingKind::Text { allowed: "the absolute path of a file", check: is_absolute },
+                meaning: "The keys that the mirrors' signatures are checked with, else those of the distribution",
+                default: None,
             },
         ],
     },
@@ -60,13 +90,44 @@ const OWN: [Section; 4] = [
             Key {
                 name: "distro",
                 kind: SettingKind::Text { allowed: "a distribution's name such as `debian12`", check: is_name },
+                meaning: "The distribution of machines",
+                default: Some(DISTRO),
             },
-            Key { name: "filesystem", kind: SettingKind::OneOf(&Filesystem::NAMES) },
-            Key { name: "network", kind: SettingKind::OneOf(&["loopback", "host"]) },
+            Key {
+                name: "filesystem",
+                kind: SettingKind::OneOf(&Filesystem::NAMES),
+                meaning: "The file system of the work folder",
+                default: Some("default"),
+            },
+            Key {
+                name: "network",
+                kind: SettingKind::OneOf(&["loopback", "host"]),
+                meaning: "The network of a machine on this computer",
+                default: Some("loopback"),
+            },
         ],
     },
-    Section { name: "runs", keys: &[Key { name: "keep", kind: KEEP }, Key { name: "older-than", kind: OLDER_THAN }] },
+    Section {
+        name: "runs",
+        keys: &[
+            Key {
+                name: "keep",
+                kind: KEEP,
+                meaning: "How many of the newest runs stay when old ones are removed by themselves",
+                default: None,
+            },
+            Key {
+                name: "older-than",
+                kind: OLDER_THAN,
+                meaning: "The age up to which runs stay when old ones are removed by themselves",
+                default: None,
+            },
+        ],
+    },
 ];
+
+/// The distribution where nothing is said.
+const DISTRO: &str = "debian12";
 
 /// The settings, with defaults for keys that the file does not give. [`OWN`] lists the keys, and the reader has checked the file
 /// against it before.
@@ -145,7 +206,7 @@ impl Default for Settings {
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { distro: "debian12".to_owned(), filesystem: Filesystem::Default, network: Network::Loopback }
+        Self { distro: DISTRO.to_owned(), filesystem: Filesystem::Default, network: Network::Loopback }
     }
 }
 
@@ -174,18 +235,9 @@ impl Settings {
     ///
     /// Any key or value that is not known is a [`Fault`] of kind outside that names the file and the line.
     pub fn load(path: &Path, extra: &[Section]) -> Result<Self, Fault> {
-        let bytes = match std::fs::metadata(path).and_then(|meta| {
-            let fits = meta.is_file() && meta.len() <= CAP;
-            if fits { std::fs::read(path).map(Some) } else { Ok(None) }
-        }) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Err(Fault::outside(format!("`{}` is not a settings file", path.display()))),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(file::fault("read", path, error)),
-        };
-        match String::from_utf8(bytes) {
-            Ok(text) => Self::parse(path, &text::unix(&text), extra),
-            Err(_) => Err(Fault::outside(format!("`{}` is not UTF-8 text", path.display()))),
+        match read(path)? {
+            Some(text) => Self::parse(path, &text::unix(&text), extra),
+            None => Ok(Self::default()),
         }
     }
 
@@ -198,7 +250,8 @@ impl Settings {
         Ok(Self { file: path.to_owned(), given, ..settings })
     }
 
-    /// The value of a key that is not the tool's own, where the file gives one. `key` is written as `defaults.distro`.
+    /// The value of a key, as the file gives it; of one that is not the tool's own it is nowhere else. `key` is written as
+    /// `defaults.distro`.
     pub fn extra(&self, key: &str) -> Option<&str> {
         self.given.get(key).map(|(value, _)| value.as_str())
     }
@@ -208,6 +261,21 @@ impl Settings {
     pub fn origin(&self, key: &str) -> Option<String> {
         self.given.get(key).map(|(_, line)| format!("{}:{line}", self.file.display()))
     }
+}
+
+/// The text of a settings file; none where there is no such file.
+fn read(path: &Path) -> Result<Option<String>, Fault> {
+    let bytes = match std::fs::metadata(path).and_then(|meta| {
+        let fits = meta.is_file() && meta.len() <= CAP;
+        if fits { std::fs::read(path).map(Some) } else { Ok(None) }
+    }) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err(Fault::outside(format!("`{}` is not a settings file", path.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file::fault("read", path, error)),
+    };
+    let text = String::from_utf8(bytes);
+    text.map(Some).map_err(|_| Fault::outside(format!("`{}` is not UTF-8 text", path.display())))
 }
 
 fn is_absolute(text: &str) -> bool {
@@ -225,14 +293,26 @@ mod tests {
     const SAMPLE: Section = Section {
         name: "sample",
         keys: &[
-            Key { name: "source", kind: SettingKind::OneOf(&["distribution", "upstream"]) },
-            Key { name: "upstream-url", kind: SettingKind::url("a URL") },
+            Key {
+                name: "source",
+                kind: SettingKind::OneOf(&["distribution", "upstream"]),
+                meaning: "A source",
+                default: None,
+            },
+            Key { name: "upstream-url", kind: SettingKind::url("a URL"), meaning: "A URL", default: None },
         ],
     };
 
     /// A key in a table that others have keys in.
-    const MORE: Section =
-        Section { name: "defaults", keys: &[Key { name: "flavour", kind: SettingKind::OneOf(&["plain", "full"]) }] };
+    const MORE: Section = Section {
+        name: "defaults",
+        keys: &[Key {
+            name: "flavour",
+            kind: SettingKind::OneOf(&["plain", "full"]),
+            meaning: "A flavour",
+            default: None,
+        }],
+    };
 
     fn parse(text: &str) -> Result<Settings, Fault> {
         Settings::parse(Path::new("/s/config.toml"), text, &[SAMPLE, MORE])

@@ -7,24 +7,20 @@ fn the_help_names_ec2_only_where_it_is_built_in() {
     let built_in = cfg!(feature = "ec2");
     let place = Place::new();
     let help = place.run(&["--help"]).expect(0).text();
-    for word in [
-        "bootstrap-windows-dev",
-        "terminate-ec2-instances",
-        "purge-ec2-resources",
-        "  try  ",
-        "iam-policy",
-        "--aws-region",
-        "--ingress-cidr",
-        "--connect",
-    ] {
+    for word in
+        ["bootstrap-windows-dev", "terminate-ec2-instances", "purge-ec2-resources", "  try  ", "iam-policy", "Amazon"]
+    {
+        assert_eq!(help.contains(word), built_in, "{word} in {help}");
+    }
+    let help = place.run(&["help", "options"]).expect(0).text();
+    for word in ["--aws-region", "--ingress-cidr", "--connect", "--instance-type", "--spot", "--max-cost"] {
         assert_eq!(help.contains(word), built_in, "{word} in {help}");
     }
     let help = place.run(&["run-tests-linux", "--help"]).expect(0).text();
-    for word in ["--instance-type", "--spot", "--max-cost"] {
+    for word in ["--instance-type", "help ec2"] {
         assert_eq!(help.contains(word), built_in, "{word} in {help}");
     }
-    let completions = place.run(&["completions", "bash"]).expect(0).text();
-    assert_eq!(completions.contains("purge-ec2-resources"), built_in);
+    place.run(&["help", "ec2"]).expect(if built_in { 0 } else { 2 });
 }
 
 /// The words between back quotes.
@@ -48,7 +44,8 @@ fn every_name_of_the_predecessor_is_here() {
         // What all commands have, each of them has.
         let named = if named.is_empty() { std::mem::take(&mut commands) } else { named };
         for command in &named {
-            let help = place.run(&[*command, "--help"]).expect(0).text();
+            let mut help = place.run(&[*command, "--help"]).expect(0).text();
+            help.push_str(&place.run(&["help", "options"]).expect(0).text());
             assert!(wanted.iter().all(|option| help.contains(option)), "{command} {wanted:?}: {help}");
         }
         options += wanted.len();

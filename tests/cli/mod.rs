@@ -4,6 +4,8 @@ mod attach;
 mod bad_input;
 mod chaos;
 mod chosen;
+mod completions;
+mod config;
 mod confinement;
 mod declared;
 mod features;
@@ -15,6 +17,7 @@ mod interrupts;
 mod kills;
 mod live;
 mod machines;
+mod manual;
 mod matrix;
 mod newest;
 mod outputs;
@@ -32,6 +35,7 @@ mod suite;
 mod tunnel;
 mod uninstall;
 mod users;
+mod version;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

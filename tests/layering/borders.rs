@@ -26,12 +26,13 @@ const PATHS: &[(&str, Places)] = &[
     ("askama", &["report/html"]),
     ("aws_config", &["aws", "automation/compose"]),
     ("clap", &OPTIONS),
-    ("clap_complete", &["automation/command"]),
+    ("clap_complete", &["automation/command/completions"]),
+    ("clap_mangen", &["automation/command/man"]),
     ("dirs", &["automation/compose"]),
     ("index::HttpIndex", &["index", "automation/compose/publication"]),
     ("project::mercurial", &["project/mercurial", "project/lib", "automation/command", "automation/compose"]),
-    // Only the composition reads the environment; which options were typed, those who declare them ask.
-    ("std::env", &["automation/compose"]),
+    // Only the composition reads the environment; which options were typed, those who declare them ask. A build has one of its own.
+    ("std::env", &["automation/compose", "automation/build"]),
     ("std::env::args_os", &["automation/main", "automation/globals"]),
     ("std::env::consts", EVERYWHERE),
     // Only `ui` prints. A machine's processes are none of the command's: they speak to the guard, and the guard to its driver.
@@ -88,13 +89,14 @@ const PATHS: &[(&str, Places)] = &[
     ),
     ("guest::Shell", &["guest"]),
     // Programs of this computer.
-    ("std::process::Command", &["local", "model/base/leash"]),
+    ("std::process::Command", &["local", "model/base/leash", "automation/build", "automation/compose/editor"]),
     ("tokio::process", &["local", "model/base/leash", "project/program", "project/signing"]),
 ];
 
 /// `(macro, where it may be called)`.
 const MACROS: &[(&str, Places)] = &[
-    ("println", &["automation/ui"]),
+    // The other tells Cargo.
+    ("println", &["automation/ui", "automation/build"]),
     ("eprintln", &["automation/ui"]),
     ("print", &["automation/ui"]),
     ("eprint", &["automation/ui"]),
@@ -106,7 +108,7 @@ const MACROS: &[(&str, Places)] = &[
 
 /// `(method with arguments, where it may be called)`: what takes text for a machine's shell.
 const METHODS: &[(&str, Places)] = &[
-    ("text", &["guest", "project", "archive/read", "aws/ssm"]),
+    ("text", &["guest", "project", "archive/read", "aws/ssm", "automation/command/man"]),
     ("line", &["guest", "automation/command/machine/exec", "automation/ui", "state/settings"]),
     ("quoted_line", &["guest", "automation/command/internal"]),
 ];
@@ -130,6 +132,7 @@ const WORDS: &[(&str, Places)] = &[
             "automation/command/run_tests_linux",
             "automation/command/run_tests_windows",
             "automation/command/build_windows_wheel",
+            "automation/command/help/examples",
         ],
     ),
     // It goes on into what is mounted below.

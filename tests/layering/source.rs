@@ -90,7 +90,7 @@ fn read_product() -> (Vec<Module>, Vec<String>) {
     let mut open: Vec<(PathBuf, Vec<String>)> = Vec::new();
     for entry in std::fs::read_dir(&root).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let roots = ["lib.rs", "main.rs"].map(|file| Path::new(&name).join(file));
+        let roots = ["lib.rs", "main.rs", "build.rs"].map(|file| Path::new(&name).join(file));
         open.extend(roots.into_iter().filter(|file| root.join(file).exists()).map(|file| (file, vec![name.clone()])));
     }
     let (mut modules, mut known) = (Vec::new(), Vec::new());

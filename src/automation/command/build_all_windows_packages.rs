@@ -8,9 +8,6 @@ use crate::compose::Context;
 
 /// The options of `automation build-all-windows-packages`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example: automation --provider ec2 build-all-windows-packages --revision 7.2.4 --shards 4 --max-cost 10"
-)]
 pub struct Args {
     #[command(flatten)]
     installers: InstallerArgs,

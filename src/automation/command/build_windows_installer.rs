@@ -9,7 +9,6 @@ use crate::compose::Context;
 
 /// The options of `automation build-windows-installer`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation build-windows-installer --type inno --arch x64 --revision 7.2.4")]
 pub struct Args {
     /// The types of installers [default: both]
     #[arg(long = "type", value_name = "TYPE", num_args = 1.., value_delimiter = ',', value_parser = types())]
@@ -22,7 +21,6 @@ pub struct Args {
 
 /// The options of `automation build-inno`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation build-inno --arch x86 x64 --revision 7.2.4")]
 pub struct InnoArgs {
     #[command(flatten)]
     stage: StageArgs,
@@ -32,7 +30,6 @@ pub struct InnoArgs {
 
 /// The options of `automation build-wix`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation build-wix --arch x86 x64 --revision 7.2.4")]
 pub struct WixArgs {
     #[command(flatten)]
     common: CommonArgs,

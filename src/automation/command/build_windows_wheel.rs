@@ -8,9 +8,6 @@ use crate::compose::Context;
 
 /// The options of `automation build-windows-wheel`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example: automation build-windows-wheel --python-version 3.13 3.14 --arch x64 arm64 --revision 7.2.4"
-)]
 pub struct Args {
     /// The Pythons: 3.N, or 3.Nt without the global lock [default: those that the revision has wheels for]
     #[arg(long, value_name = "VERSION", num_args = 1.., value_delimiter = ',', value_parser = parse_python)]

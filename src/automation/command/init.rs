@@ -13,7 +13,6 @@ use crate::ui;
 
 /// The options of `automation init`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  automation init\n  automation init --dry-run")]
 pub struct Args {
     /// The project's folder [default: the current one]
     #[arg(long, value_name = "DIR")]

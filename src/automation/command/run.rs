@@ -27,14 +27,9 @@ use crate::compose::Context;
 /// The command's name in the journal.
 pub const RUN: &str = "run";
 
-/// The text below the help.
-const EXAMPLES: &str = "Examples:\n  automation run -- make check\n  \
-                        automation run --image linux-dev --artifact 'out/*' --detach -- ./build.sh\n  \
-                        automation run --matrix distro=debian12,debian13 env.CC=gcc,clang -- make check";
-
 /// The options of `automation run`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, override_usage = USAGE)]
+#[command(override_usage = USAGE)]
 #[command(mut_arg("required", |arg| arg.help(ARTIFACT_HELP)))]
 pub struct Args {
     /// A command of the project's `automation.toml`; what stands behind `--` is added to it

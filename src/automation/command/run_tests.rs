@@ -24,7 +24,6 @@ use crate::compose::{Context, current_folder};
 
 /// The options of `automation run-tests`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation run-tests --config tests.toml tests/test_a.py::test_one -- -x")]
 pub struct Args {
     /// The file that declares the tests [default: the table `[tests.NAME]` of the project's `automation.toml`]
     #[arg(long, value_name = "FILE")]

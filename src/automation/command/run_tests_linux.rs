@@ -21,7 +21,6 @@ use crate::compose::{Context, current_folder};
 
 /// The options of `automation run-tests-linux`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation run-tests-linux test-add.t test-commit.t -- --timeout 60 -j 4")]
 pub struct Args {
     #[command(flatten)]
     machine: MachineArgs,

@@ -16,9 +16,6 @@ use crate::compose::{Context, current_folder};
 
 /// The options of `automation run-tests-windows`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example: automation run-tests-windows test-ancestor.py -- --with-hg C:/hgdev/python/Scripts/hg.exe"
-)]
 pub struct Args {
     #[command(flatten)]
     image: WindowsImageArgs,

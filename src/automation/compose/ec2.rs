@@ -21,6 +21,10 @@ pub(super) const SETTINGS: Option<Section> = Some(ec2::SETTINGS);
 /// The variable with the URL that tells this computer's public address.
 const ADDRESS_URL: &str = "AUTOMATION_ADDRESS_URL";
 
+/// The settings of EC2 that a variable takes the place of, each with the variable.
+pub(super) const VARIABLES: &[(&str, &str)] =
+    &[("ec2.region", "AUTOMATION_AWS_REGION"), ("ec2.address-url", ADDRESS_URL)];
+
 /// Configuration and clients, opened once for all sites of this process.
 #[derive(Clone, Default)]
 pub(super) struct Ec2Clients {

@@ -1,9 +1,13 @@
 //! The only place that reads the environment and knows a home directory; its `sites` construct adapters, and `ec2` those of EC2.
 
 pub(crate) mod browser;
+pub mod config;
 #[cfg_attr(not(feature = "ec2"), path = "without_ec2/mod.rs")]
 mod ec2;
+pub mod editor;
 pub mod host;
+pub mod offers;
+pub mod places;
 pub mod publication;
 pub mod sites;
 mod sweep;
@@ -47,7 +51,9 @@ fn parameter_sections() -> Result<Vec<Section>, Fault> {
     let parameters = project::image::built_in_parameters()?;
     let key = |parameter: &'static Parameter| {
         let (section, name) = parameter.setting.as_deref()?.split_once('.')?;
-        Some((section, Key { name, kind: SettingKind::Parameter(parameter) }))
+        let (meaning, default) =
+            (parameter.help.as_str(), Some(parameter.default.as_str()).filter(|it| !it.is_empty()));
+        Some((section, Key { name, kind: SettingKind::Parameter(parameter), meaning, default }))
     };
     let keys = KEYS.get_or_init(|| parameters.iter().filter_map(key).collect());
     Ok(keys.iter().map(|(name, key)| Section { name, keys: std::slice::from_ref(key) }).collect())

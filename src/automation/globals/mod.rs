@@ -79,6 +79,16 @@ pub enum ColorArg {
     Never,
 }
 
+impl From<ColorArg> for clap::ColorChoice {
+    fn from(color: ColorArg) -> Self {
+        match color {
+            ColorArg::Auto => Self::Auto,
+            ColorArg::Always => Self::Always,
+            ColorArg::Never => Self::Never,
+        }
+    }
+}
+
 impl Globals {
     /// The name of the option or variable that chose the provider.
     pub fn provider_source(&self) -> &'static str {

@@ -9,21 +9,37 @@ use model::setting::{Key, Section, SettingKind};
 pub const SETTINGS: Section = Section {
     name: ProviderKind::Ec2.name(),
     keys: &[
-        Key { name: "region", kind: SettingKind::Text { allowed: "a region such as `us-west-2`", check: is_region } },
+        Key {
+            name: "region",
+            kind: SettingKind::Text { allowed: "a region such as `us-west-2`", check: is_region },
+            meaning: "The region of machines, else that of the AWS configuration, else us-west-2",
+            default: None,
+        },
         Key {
             name: "instance-type",
             kind: SettingKind::Text { allowed: "instance types such as `c5.9xlarge,c5a.8xlarge`", check: are_types },
+            meaning: "The types of machines, the most wanted first, else what suits the command",
+            default: None,
         },
         // The grace is much longer than for local machines: a laptop that sleeps for a while must not lose its machine.
         Key {
             name: "grace",
             kind: SettingKind::Duration { min: Duration::from_secs(60), max: Duration::from_secs(24 * 3600) },
+            meaning: "How long a machine on EC2 lives without a sign of its driver",
+            default: Some("540s"),
         },
         Key {
             name: "trust-images-of",
             kind: SettingKind::Text { allowed: "owners such as `ann@build1,bob@build2`, or `all`", check: are_owners },
+            meaning: "Whose images machines may boot from beside yours, else nobody's",
+            default: None,
         },
-        Key { name: "address-url", kind: SettingKind::url("a URL such as `https://checkip.amazonaws.com`") },
+        Key {
+            name: "address-url",
+            kind: SettingKind::url("a URL such as `https://checkip.amazonaws.com`"),
+            meaning: "The URL that answers with this computer's public address",
+            default: Some(ADDRESS_URL),
+        },
     ],
 };
 

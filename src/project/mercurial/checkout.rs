@@ -20,7 +20,7 @@ pub(crate) const QUESTION: Duration = Duration::from_secs(120);
 pub(crate) const NOTHING: &str = "0000000000000000000000000000000000000000";
 
 /// The file without which there is nothing to run.
-const RUNNER: &str = "tests/run-tests.py";
+pub(super) const RUNNER: &str = "tests/run-tests.py";
 
 /// The file in which a released source states its version.
 pub(crate) const RELEASE: &str = "PKG-INFO";

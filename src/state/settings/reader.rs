@@ -11,13 +11,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The keys that a table of the file may hold, no matter whose keys they are.
-struct Table {
-    name: &'static str,
-    keys: Vec<Key>,
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) keys: Vec<Key>,
 }
 
 /// The tables that `sections` make up, each once.
-fn tables<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Table> {
+pub(super) fn tables<'a>(sections: impl Iterator<Item = &'a Section>) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     for section in sections {
         match tables.iter_mut().find(|table| table.name == section.name) {
@@ -178,7 +178,7 @@ fn holds(section: &Table, key: &str) -> bool {
     section.keys.iter().any(|known| known.name == key)
 }
 
-fn full_name(section: &Table, key: &str) -> String {
+pub(super) fn full_name(section: &Table, key: &str) -> String {
     if section.name.is_empty() { key.to_owned() } else { format!("{}.{key}", section.name) }
 }
 

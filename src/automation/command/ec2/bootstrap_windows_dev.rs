@@ -12,7 +12,6 @@ use crate::compose::Context;
 
 /// Bake the image for Windows development machines.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation --provider ec2 bootstrap-windows-dev --max-cost 2 --keep-failed")]
 pub struct Args {
     #[command(flatten)]
     base: BaseImageArg,

@@ -14,7 +14,6 @@ use crate::compose::{Context, current_folder};
 
 /// `runs accept`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation runs accept test-merge1.t --dry-run")]
 pub struct Args {
     /// The tests [default: all of the run whose output was not what was expected]
     #[arg(value_name = "TEST")]

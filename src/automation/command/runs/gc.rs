@@ -23,7 +23,6 @@ use crate::ui::{confirm, table};
 
 /// `runs gc`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation runs gc --keep 50 --older-than 90d --dry-run")]
 pub struct Args {
     /// How many of the newest runs stay [default: 50, where `--older-than` is not given either]
     #[arg(long, value_name = "N")]

@@ -25,9 +25,6 @@ const FILES: [(RunFile, &str); 4] = [
 
 /// `runs report`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  automation runs report latest --open\n  automation runs report latest --against 20261120-105301"
-)]
 pub struct Args {
     /// The run: its id, its beginning, or `latest`
     #[arg(default_value = "latest")]

@@ -19,10 +19,6 @@ const RUNNING: usize = 20;
 
 /// `runs show`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  automation runs show latest --failed --diff\n  automation runs show latest test-merge1.t\n  \
-                  automation runs show latest test-merge1.t --cell debian12/tmpfs"
-)]
 pub struct Args {
     /// The run's id, its beginning, or `latest`: the latest with tests or a command, one that goes on first
     #[arg(default_value = "latest")]

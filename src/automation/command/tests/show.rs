@@ -15,7 +15,6 @@ use crate::ui::table;
 
 /// `tests show`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: automation tests show test-merge1.t --since 90d")]
 pub struct Args {
     /// The test, by the name that results give it, with the case behind `#` where it has cases
     name: String,

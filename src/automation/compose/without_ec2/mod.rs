@@ -11,6 +11,9 @@ pub(super) const IS_BUILT_IN: bool = false;
 /// The settings file has no section for it.
 pub(super) const SETTINGS: Option<Section> = None;
 
+/// No setting of it is decided by a variable.
+pub(super) const VARIABLES: &[(&str, &str)] = &[];
+
 /// Holds nothing: there is nothing to open.
 #[derive(Clone, Default)]
 pub(super) struct Ec2Clients {}

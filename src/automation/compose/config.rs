@@ -1,0 +1,120 @@
+//! The settings file as `automation config` works on it. Nothing is made of it but itself: a file with an error in it must not stand in the
+//! way of its mending.
+
+use std::path::PathBuf;
+
+use model::fault::Fault;
+use model::setting::Section;
+use state::dir::StateDir;
+use state::settings::{KnownKey, Settings, SettingsFile, known_key, known_keys, template};
+
+use crate::compose::{check_provider, ec2, screen, sections, state_path, variables};
+use crate::globals::Globals;
+use crate::ui::{self, Screen};
+
+/// The settings and the variables that take their place, each `(key, variable)`.
+fn overriding() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [("provider", "AUTOMATION_PROVIDER")].into_iter().chain(ec2::VARIABLES.iter().copied())
+}
+
+/// The party that decides a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody: it is the default.
+    Default,
+    /// A line of the file, `FILE:LINE`.
+    File(String),
+    /// A variable of the environment.
+    Environment(&'static str),
+}
+
+/// The settings file and what may stand in it.
+pub struct Config {
+    /// The screen on which everything is shown.
+    pub screen: Screen,
+    root: PathBuf,
+    file: SettingsFile,
+    sections: Vec<Section>,
+}
+
+impl Config {
+    /// That of the state directory, which need not exist. `words` are the arguments as given.
+    pub fn of(globals: &Globals, words: &[String]) -> Result<Self, Fault> {
+        let root = state_path(globals)?;
+        if globals.state_path.is_some() {
+            ui::name_state(&root);
+        }
+        let file = SettingsFile::at(StateDir::settings_file_of(&root));
+        Ok(Self { screen: screen(globals, words)?, root, file, sections: sections()? })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &SettingsFile {
+        &self.file
+    }
+
+    /// Every key that there is.
+    pub fn keys(&self) -> Vec<KnownKey> {
+        known_keys(&self.sections)
+    }
+
+    /// The key that is called `name`.
+    pub fn key(&self, name: &str) -> Result<KnownKey, Fault> {
+        known_key(name, &self.sections)
+    }
+
+    /// The text to begin with where there is no file.
+    pub fn template(&self) -> String {
+        template(&self.sections)
+    }
+
+    /// The settings that `text` would be, for this tool as it was built.
+    pub fn check(&self, text: &str) -> Result<Settings, Fault> {
+        let settings = self.file.check(text, &self.sections)?;
+        check_provider(&settings)?;
+        Ok(settings)
+    }
+
+    /// The settings of the file.
+    pub fn settings(&self) -> Result<Settings, Fault> {
+        self.check(&self.file.read()?.unwrap_or_default())
+    }
+
+    /// The value of a setting, and who decides it.
+    pub fn value(&self, settings: &Settings, known: &KnownKey) -> (Option<String>, Origin) {
+        let variable = overriding().filter(|(key, _)| *key == known.name).find_map(|(_, variable)| {
+            let value = variables::value(variable.as_ref()).filter(|value| !value.is_empty())?;
+            Some((value.to_string_lossy().into_owned(), variable))
+        });
+        match (variable, settings.extra(&known.name)) {
+            (Some((value, variable)), _) => (Some(value), Origin::Environment(variable)),
+            (None, Some(value)) => {
+                (Some(value.to_owned()), Origin::File(settings.origin(&known.name).unwrap_or_default()))
+            }
+            (None, None) => (known.key.default.map(str::to_owned), Origin::Default),
+        }
+    }
+
+    /// Replaces the text of the file by what `change` makes of it, where that is right and something else; whether it was replaced.
+    pub fn change(&self, change: impl FnOnce(Option<&str>) -> Result<Option<String>, Fault>) -> Result<bool, Fault> {
+        let before = self.file.read()?;
+        match change(before.as_deref())? {
+            Some(text) if before.as_ref() != Some(&text) => self.replace(before.as_deref(), &text).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Replaces the text of the file, which was `before`, by `text`, where that is right. The state directory is made where it is
+    /// missing.
+    pub fn replace(&self, before: Option<&str>, text: &str) -> Result<(), Fault> {
+        // What is refused is refused before anything is made.
+        self.check(text)?;
+        let _lock = StateDir::open_for_cleanup(&self.root)?.lock_settings()?;
+        if self.file.read()?.as_deref() != before {
+            let path = self.file.path().display();
+            return Err(Fault::outside(format!("`{path}` was changed meanwhile by somebody else"))
+                .hint("Nothing was written. Look at it, and try again."));
+        }
+        self.file.write(text)
+    }
+}

@@ -98,6 +98,11 @@ enum Command {
     /// first, on a terminal. Refused while a run is at work, and while something on EC2 or on a machine of somebody
     /// else's is recorded as left behind.
     Uninstall(command::uninstall::Args),
+    /// Say whether there is a newer version of this tool, and the command that installs it
+    ///
+    /// Reads the newest version from `latest.json` where releases are: `--from`, the variable `AUTOMATION_RELEASES`, or `releases` in the
+    /// settings; there is no usual place. Nothing is changed. Exit code 0 when this is the newest version, 1 when there is a newer one.
+    Upgrade(command::upgrade::Args),
     /// Print the completions for a shell
     Completions(command::completions::Args),
     #[command(flatten)]
@@ -126,6 +131,7 @@ impl Command {
             | Self::PublishWindowsArtifacts(_)
             | Self::Doctor(_)
             | Self::Uninstall(_)
+            | Self::Upgrade(_)
             | Self::Completions(_)
             | Self::Internal(_) => false,
         }
@@ -327,6 +333,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
     match command {
         // The command opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
+        Command::Upgrade(args) => command::upgrade::run(globals, args).await,
         Command::Completions(args) => command::completions::run(args, tree()),
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,

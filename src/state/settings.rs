@@ -40,6 +40,10 @@ const OWN: [Section; 4] = [
             // A tool that was built without one of them says so when it is asked for machines.
             Key { name: "provider", kind: SettingKind::OneOf(&ProviderKind::CHOICE_NAMES) },
             Key { name: "grace", kind: GRACE },
+            Key {
+                name: "releases",
+                kind: SettingKind::url("a URL such as `https://releases.example.org/automation/`"),
+            },
         ],
     },
     Section {
@@ -78,6 +82,8 @@ pub struct Settings {
     /// How long a machine lives without a sign of its driver.
     #[serde(deserialize_with = "span")]
     pub grace: Duration,
+    /// Where releases of the tool itself are.
+    pub releases: Option<String>,
     /// The local provider's.
     pub local: Local,
     /// The values that a command takes where its options give none.
@@ -134,6 +140,7 @@ impl Default for Settings {
         Self {
             provider: ProviderKind::Local,
             grace: Duration::from_secs(60),
+            releases: None,
             local: Local::default(),
             defaults: Defaults::default(),
             runs: Runs::default(),

@@ -28,6 +28,7 @@ mod shards;
 mod standin;
 mod suite;
 mod uninstall;
+mod upgrade;
 mod users;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -5,6 +5,7 @@ pub(crate) mod browser;
 mod ec2;
 pub mod host;
 pub mod publication;
+pub mod releases;
 pub mod sites;
 mod sweep;
 pub mod variables;

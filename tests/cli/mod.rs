@@ -10,6 +10,7 @@ mod fleet;
 mod full_disk;
 mod hosts;
 mod images;
+mod install;
 mod interrupts;
 mod kills;
 mod live;

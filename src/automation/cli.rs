@@ -113,6 +113,11 @@ enum Command {
     /// first, on a terminal. Refused while a run is at work, and while something on EC2 or on a machine of somebody
     /// else's is recorded as left behind.
     Uninstall(command::uninstall::Args),
+    /// Say whether there is a newer version of this tool, and the command that installs it
+    ///
+    /// Reads the newest version from `latest.json` where releases are: `--from`, the variable `AUTOMATION_RELEASES`, or `releases` in the
+    /// settings; there is no usual place. Nothing is changed. Exit code 0 when this is the newest version, 1 when there is a newer one.
+    Upgrade(command::upgrade::Args),
     /// List and change the settings
     #[command(subcommand)]
     Config(command::config::Command),
@@ -154,6 +159,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Uninstall(_)
             | Self::Config(_)
+            | Self::Upgrade(_)
             | Self::Completions(_)
             | Self::Init(_)
             | Self::Help(_)
@@ -397,6 +403,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Man(args) => command::man::run(&args, &tree(), VERSION),
         Command::Help(args) => Ok(help(globals, &args)),
         Command::Init(args) => command::init::run(&args),
+        Command::Upgrade(args) => command::upgrade::run(globals, args).await,
         Command::Internal(internal) => internal.run().await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::Run(args) => command::run::run(open()?, *args).await,

@@ -27,9 +27,14 @@ pub enum Ended {
 
 /// The first of `machines` that a run is using: one that is driven, or whose tests were left to the machine.
 pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<&'a Machine>, Fault> {
+    let all = estate.journal.machines()?;
     for machine in machines {
-        if estate.journal.run(&machine.run)?.is_some_and(|run| is_used(estate, &run, machine)) {
-            return Ok(Some(machine));
+        // A run that did not make the machine has a record of its own of it.
+        let found = all.iter().filter(|other| other.provider.machines_stay() && other.address == machine.address);
+        for there in found.chain([machine]) {
+            if estate.journal.run(&there.run)?.is_some_and(|run| is_used(estate, &run, there)) {
+                return Ok(Some(machine));
+            }
         }
     }
     Ok(None)

@@ -1,5 +1,5 @@
 //! Package indexes over HTTP: what they list (PEP 691 as JSON, PEP 503 as HTML), and the upload of a file by the form that
-//! `twine` sends.
+//! `twine` sends. Also where releases of the tool itself are: nothing else speaks HTTP.
 //!
 //! Credentials go to the repository's own origin alone, over HTTPS or to this computer, and no redirect is followed: it
 //! could lead them elsewhere. Certificates are checked as the system says.
@@ -10,6 +10,7 @@ mod credentials;
 mod form;
 mod listing;
 pub mod netrc;
+mod releases;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,11 +25,12 @@ use model::release::{IndexedFile, PackageIndex, ReleaseFile, UploadError};
 use model::sum::Sha256Sum;
 use reqwest::multipart::{Form, Part};
 use reqwest::redirect::Policy;
-use reqwest::{Body, Client, RequestBuilder, Response, Url};
+use reqwest::{Body, Client, ClientBuilder, RequestBuilder, Response, Url};
 use sha2::{Digest, Sha256};
 
 pub use address::{REPOSITORY, host_of};
 pub use credentials::Credentials;
+pub use releases::{RELEASES_LIMIT, ReleasePlace};
 
 /// The bytes of a file that are handed to the connection at once.
 const PIECE: usize = 64 << 10;
@@ -111,12 +113,7 @@ impl HttpIndex {
             return Err(Fault::usage(format!("credentials would travel to `{repository}` in the open"))
                 .hint("Name the index by `https://`."));
         }
-        // Another part of the program may have chosen the same; both serve.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let mut builder = Client::builder()
-            .redirect(Policy::none())
-            .connect_timeout(settings.limits.connect)
-            .user_agent(concat!("automation/", env!("CARGO_PKG_VERSION")));
+        let mut builder = client_builder().redirect(Policy::none()).connect_timeout(settings.limits.connect);
         if address::is_loopback(&repository) {
             // What is on this computer is not reached by way of another.
             builder = builder.no_proxy();
@@ -205,6 +202,13 @@ impl HttpIndex {
             }
         }
     }
+}
+
+/// What all clients of HTTP have alike.
+fn client_builder() -> ClientBuilder {
+    // Another part of the program may have chosen the same; both serve.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Client::builder().user_agent(concat!("automation/", env!("CARGO_PKG_VERSION")))
 }
 
 /// The form of an upload; `gone` counts the bytes of the file that were handed to the connection.

@@ -10,7 +10,7 @@ use super::*;
 
 /// What the server does with a request.
 #[derive(Clone)]
-enum Reply {
+pub(crate) enum Reply {
     /// Answers with this status line's end, further headers and text.
     Says(&'static str, String, String),
     /// Takes the whole request and closes the connection.
@@ -19,18 +19,18 @@ enum Reply {
     Hangs,
 }
 
-fn says(status: &'static str, text: &str) -> Reply {
+pub(crate) fn says(status: &'static str, text: &str) -> Reply {
     Reply::Says(status, String::new(), text.to_owned())
 }
 
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     requests: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Server {
     /// Gives the replies in turn, and the last one from then on.
-    async fn start(replies: Vec<Reply>) -> Self {
+    pub(crate) async fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -47,7 +47,7 @@ impl Server {
         Self { url, requests }
     }
 
-    fn request(&self, at: usize) -> String {
+    pub(crate) fn request(&self, at: usize) -> String {
         String::from_utf8_lossy(&self.requests.lock().unwrap()[at]).into_owned()
     }
 

@@ -38,4 +38,5 @@ pub mod setting;
 pub mod subject;
 pub mod sum;
 pub mod task;
+pub mod upgrade;
 pub mod work;

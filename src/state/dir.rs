@@ -139,7 +139,12 @@ impl StateDir {
 
     /// Reads the settings; `extra` are the sections of projects.
     pub fn settings(&self, extra: &[Section]) -> Result<Settings, Fault> {
-        Settings::load(&self.settings_file(), extra)
+        Self::settings_of(&self.root, extra)
+    }
+
+    /// The same of the directory `root`, which need not exist.
+    pub fn settings_of(root: &Path, extra: &[Section]) -> Result<Settings, Fault> {
+        Settings::load(&root.join(SETTINGS), extra)
     }
 
     /// Opens the journal, making it when it is missing.

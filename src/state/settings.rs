@@ -53,6 +53,12 @@ const OWN: [Section; 4] = [
                 meaning: "How long a machine on this computer lives without a sign of its driver",
                 default: Some("60s"),
             },
+            Key {
+                name: "releases",
+                kind: SettingKind::url("a URL such as `https://releases.example.org/automation/`"),
+                meaning: "Where releases of this tool are, for `upgrade --check`",
+                default: None,
+            },
         ],
     },
     Section {
@@ -139,6 +145,8 @@ pub struct Settings {
     /// How long a machine lives without a sign of its driver.
     #[serde(deserialize_with = "span")]
     pub grace: Duration,
+    /// Where releases of the tool itself are.
+    pub releases: Option<String>,
     /// The local provider's.
     pub local: Local,
     /// The values that a command takes where its options give none.
@@ -195,6 +203,7 @@ impl Default for Settings {
         Self {
             provider: ProviderKind::Local,
             grace: Duration::from_secs(60),
+            releases: None,
             local: Local::default(),
             defaults: Defaults::default(),
             runs: Runs::default(),

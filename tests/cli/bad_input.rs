@@ -160,6 +160,11 @@ const WRONG: &[Wrong<'static>] = &[
     (&["run-tests-linux", "--wait", "5m"], 2, &["--wait", "--host", "hint:"]),
     (&["bootstrap-linux-dev", "--distros", "debian12,nope"], 2, &["`nope`", "hint:"]),
     (&["bootstrap-windows-dev"], 2, &["`windows-dev` is an image of Amazon EC2", "image build windows-standin"]),
+    (&["upgrade"], 2, &["--check"]),
+    (&["upgrade", "--check"], 2, &["nobody said where releases", "hint:"]),
+    (&["upgrade", "--check", "--from", ""], 2, &["`--from`", "it is empty", "hint:"]),
+    (&["upgrade", "--check", "--from", "http://h/"], 2, &["`--from`", "changed on its way", "hint:"]),
+    (&["upgrade", "--check", "--from", "FOREIGN"], 3, &["latest.json", "hint:"]),
     (&["completions", "nosuchshell"], 2, &["'nosuchshell'", "bash"]),
 ];
 

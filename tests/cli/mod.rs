@@ -13,6 +13,7 @@ mod fleet;
 mod full_disk;
 mod hosts;
 mod images;
+mod install;
 mod interrupts;
 mod kills;
 mod live;
@@ -34,6 +35,7 @@ mod status;
 mod suite;
 mod tunnel;
 mod uninstall;
+mod upgrade;
 mod users;
 mod version;
 

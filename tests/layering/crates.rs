@@ -22,7 +22,7 @@ const CRATES: [(&str, &[&str]); 12] = [
 ];
 
 /// What of others' crates stays inside one crate or two.
-const HOMES: [(&str, &[&str]); 22] = [
+const HOMES: [(&str, &[&str]); 23] = [
     ("anstyle", &["automation"]),
     ("askama", &["report"]),
     ("aws-config", &["aws", "automation"]),
@@ -39,6 +39,7 @@ const HOMES: [(&str, &[&str]); 22] = [
     ("rusqlite", &["state"]),
     ("russh", &["connection"]),
     ("rustls", &["index"]),
+    ("semver", &["automation", "model"]),
     ("strsim", &["model"]),
     ("tar", &["archive"]),
     ("toml", &["project", "state"]),

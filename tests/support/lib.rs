@@ -14,6 +14,7 @@ pub mod commands;
 pub mod contract;
 pub mod door;
 pub mod events;
+pub mod files;
 pub mod images;
 pub mod index;
 pub mod keep;

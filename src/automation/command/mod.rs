@@ -47,6 +47,7 @@ pub mod testing;
 pub mod tests;
 mod unfit;
 pub mod uninstall;
+pub mod upgrade;
 pub mod variable_args;
 pub mod welcome;
 pub mod windows_args;

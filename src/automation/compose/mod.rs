@@ -9,6 +9,7 @@ pub mod host;
 pub mod offers;
 pub mod places;
 pub mod publication;
+pub mod releases;
 pub mod sites;
 mod sweep;
 pub mod variables;

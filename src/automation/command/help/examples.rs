@@ -309,6 +309,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("image rm 3fa9c1 --yes", "Remove one by the first digits of its fingerprint"),
         ],
     ),
+    (
+        "upgrade",
+        &[
+            ("upgrade --check", "Say whether there is a newer version, where the settings say that releases are"),
+            ("upgrade --check --from https://releases.example.org/automation/", "Look at that place"),
+        ],
+    ),
     ("status", &[("status", "Show how things stand on one screen"), ("status --json", "The same for a program")]),
     (
         "image gc",

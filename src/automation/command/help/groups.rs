@@ -37,6 +37,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
             "audit",
             "config",
             "completions",
+            "upgrade",
             "terminate-ec2-instances",
             "purge-ec2-resources",
             "iam-policy",

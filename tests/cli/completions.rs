@@ -61,9 +61,9 @@ fn values_are_offered_that_are_there() {
     let (older, newer) = (store_run(&place, 90, "1 failed"), store_run(&place, 2, "ready"));
     let runs = described(&place, &["runs", "show", ""]);
     assert_eq!(runs.len(), 3, "{runs:?}");
-    assert_eq!(runs[0], "latest\trun-tests-linux, 2 min ago: ready");
+    assert_eq!(runs[0], "latest\trun-tests-linux, 2m ago: ready");
     assert!(runs[1].starts_with(newer.as_str()) && runs[2].starts_with(older.as_str()), "{runs:?}");
-    assert!(runs[2].ends_with("\trun-tests-linux, 1 h ago: 1 failed"), "{runs:?}");
+    assert!(runs[2].ends_with("\trun-tests-linux, 1h ago: 1 failed"), "{runs:?}");
     assert_eq!(offered(&place, &["run-tests-linux", "--failed-of", "la"]), ["latest"]);
     assert_eq!(offered(&place, &["run-tests-linux", "--failed-of=la"]), ["--failed-of=latest"]);
     let down = offered(&place, &["machine", "down", ""]);

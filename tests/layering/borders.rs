@@ -115,7 +115,17 @@ const METHODS: &[(&str, Places)] = &[
 
 /// `(text within a name or a string, where it may stand)`, in lower case.
 const WORDS: &[(&str, Places)] = &[
-    ("mercurial", &["project/mercurial", "project/lib", "project/program", "automation/command", "automation/compose"]),
+    (
+        "mercurial",
+        &[
+            "project/mercurial",
+            "project/lib",
+            "project/program",
+            "project/starter",
+            "automation/command",
+            "automation/compose",
+        ],
+    ),
     ("unsafe", &["local", "model/base/leash"]),
     // What an image can be told, and how its steps get it, its definition says.
     ("hg_", &["project/mercurial"]),
@@ -123,6 +133,7 @@ const WORDS: &[(&str, Places)] = &[
         "python",
         &[
             "project/facts",
+            "project/starter",
             "project/mercurial",
             "guest/windows",
             "report",

@@ -15,9 +15,8 @@ const VERSION: &str = env!("AUTOMATION_VERSION");
 
 /// Ephemeral machines for builds and tests.
 ///
-/// Gives a team throw-away machines, bakes their images, runs Mercurial's test suite on them over SSH, brings the
-/// results home and proves that nothing was left behind. Machines are made on this computer, where no account and no
-/// daemon are needed, or by the provider that is named.
+/// Gives a team throw-away machines, runs any command and any tests on them, brings the results home and proves that nothing was left
+/// behind. Machines are made on this computer, without an account or a daemon, or by the provider that is named.
 #[derive(Debug, Parser)]
 #[command(name = "automation", version = VERSION, propagate_version = false, max_term_width = 100,
           disable_help_subcommand = true)]
@@ -30,7 +29,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run any command on an ephemeral machine, in the files of the current folder
+    /// Run any command on an ephemeral machine, in the files of this folder
     ///
     /// What git or hg does not ignore of the folder is sent to a machine made for it, the command runs there, and the machine goes.
     /// Its output and its exit code are the command's own; 124 says that `--timeout` ended it, 125 that it could not be begun, its end
@@ -71,10 +70,10 @@ enum Command {
     /// List, build, show, remove and collect images
     #[command(subcommand)]
     Image(command::image::Command),
-    /// List and show runs and their logs, follow and cancel them, remove old ones
+    /// List, show, follow and cancel runs, print their logs, remove old ones
     #[command(subcommand)]
     Runs(command::runs::Command),
-    /// Say what the kept runs together know of tests: which are flaky, which are slow, what became of one
+    /// Say what the kept runs know of tests: flaky ones, slow ones, what became of one
     #[command(subcommand)]
     Tests(command::tests::Command),
     /// Publish a release for Windows: wheels at a package index, all files at the host of the releases
@@ -94,7 +93,7 @@ enum Command {
     /// expiry is ahead may be another computer's that has a copy of this state directory: it is shown as `elsewhere`, and
     /// ended where its id is given. Machines on EC2 whose expiry has passed are told to end, whoever made them.
     Audit(command::audit::Args),
-    /// Show how things stand: machines and their cost, runs at work, what is on the disk and what was left behind
+    /// Show machines, runs, the disk, and what was left behind, on one screen
     ///
     /// By the record of this state directory. AWS is asked what machines cost where there are such, and nothing else is; where it does not
     /// answer, that is said. The exit code is 0 whatever is found: `audit` looks at everything, and has one that says what remains.
@@ -113,7 +112,7 @@ enum Command {
     /// first, on a terminal. Refused while a run is at work, and while something on EC2 or on a machine of somebody
     /// else's is recorded as left behind.
     Uninstall(command::uninstall::Args),
-    /// Say whether there is a newer version of this tool, and the command that installs it
+    /// Say whether there is a newer version of this tool, and what installs it
     ///
     /// Reads the newest version from `latest.json` where releases are: `--from`, the variable `AUTOMATION_RELEASES`, or `releases` in the
     /// settings; there is no usual place. Nothing is changed. Exit code 0 when this is the newest version, 1 when there is a newer one.

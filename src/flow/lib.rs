@@ -12,6 +12,7 @@ pub mod lease;
 pub mod look;
 pub mod naming;
 pub mod order;
+pub mod outlook;
 pub mod packaging;
 pub mod preparation;
 pub mod publish;

@@ -67,6 +67,9 @@ pub trait Preparation: Send + Sync {
     /// Explains the failure of a step of [`Preparation::set_up`]; none where the step's own output is explanation enough.
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault>;
 
+    /// What it brings to the machine, in words; none where that is nothing.
+    fn brings(&self) -> Option<String>;
+
     /// A line for the machine's shell that brings a person to where the work is done, with the environment that it has there; none where
     /// that takes more than a line.
     fn place(&self) -> Option<String>;

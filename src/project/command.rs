@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use guest::{self, linux};
-use model::base::quote;
+use model::base::{quote, text};
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
@@ -170,6 +170,12 @@ impl Preparation for FolderCommand {
         let fault = Fault::new(kind, format!("`{}` failed with {}", step.work.words(), done.exit));
         let said = done.stderr_text();
         Some(if said.is_empty() { fault } else { fault.because(said) })
+    }
+
+    fn brings(&self) -> Option<String> {
+        let source = self.source.as_ref()?;
+        let size = source.size();
+        Some(format!("{}, {}: {}", text::pluralize(size.files, "file"), text::bytes(size.bytes), source.words()))
     }
 
     fn place(&self) -> Option<String> {

@@ -47,6 +47,10 @@ impl Preparation for Maker {
         None
     }
 
+    fn brings(&self) -> Option<String> {
+        None
+    }
+
     fn place(&self) -> Option<String> {
         None
     }

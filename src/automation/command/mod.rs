@@ -12,6 +12,7 @@ pub mod completions;
 pub mod config;
 pub mod distro;
 pub mod doctor;
+pub mod dry_run;
 #[cfg_attr(not(feature = "ec2"), path = "without_ec2.rs")]
 pub mod ec2;
 pub mod error;

@@ -14,11 +14,13 @@ use model::preparation::Preparation;
 
 use crate::command::artifact_args::ArtifactArgs;
 use crate::command::command_end;
+use crate::command::dry_run::{self, Wanted};
 use crate::command::error;
 use crate::command::machine_args::MachineArgs;
 use crate::command::matrix_args::MatrixArgs;
 use crate::command::on_machine_args::OnMachineArgs;
 use crate::command::run::project::Project;
+use crate::command::run::resolve::{Resolved, ResolvedCell};
 use crate::command::session::Session;
 use crate::command::source_args::SourceArgs;
 use crate::command::variable_args::VariableArgs;
@@ -43,6 +45,9 @@ pub struct Args {
     shell: Option<String>,
     #[command(flatten)]
     files: SourceArgs,
+    /// Say which machines would be made, from what image and at what price, and what would be sent; make nothing
+    #[arg(long, conflicts_with_all = ["plan", "detach"])]
+    dry_run: bool,
     /// Print the files that would be sent, and stop
     #[arg(long, conflicts_with = "detach")]
     plan: bool,
@@ -135,6 +140,9 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         return show_plan(&context, &args, &project).await;
     }
     let resolved = args.resolve(&context, kind, project).await?;
+    if args.dry_run {
+        return show_machines(&context, &args, &resolved).await;
+    }
     let session = Session::begin_on(context, RUN, kind).await?;
     session.works_at(resolved.cells.first().and_then(|cell| cell.command.place()));
     let ended = match resolved.cells.as_slice() {
@@ -142,6 +150,16 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         several => cells::drive(&session, &args, &resolved, several).await,
     };
     command_end::close(session, ended).await
+}
+
+/// Says which machines would be made.
+async fn show_machines(context: &Context, args: &Args, resolved: &Resolved) -> Result<i32, Fault> {
+    let mut wanted = Vec::new();
+    for ResolvedCell { point, plan, order, .. } in &resolved.cells {
+        wanted.push(Wanted { cell: point.name(), kind: resolved.kind, machines: 1, plan: plan.as_ref(), order });
+    }
+    let source = resolved.cells.first().and_then(|cell| cell.command.brings());
+    dry_run::show(context, &wanted, source, args.json).await
 }
 
 /// Prints what would be sent.

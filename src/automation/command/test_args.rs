@@ -25,6 +25,9 @@ use crate::compose::Context;
 /// The options of every command that runs tests.
 #[derive(Debug, clap::Args)]
 pub struct TestArgs {
+    /// Say which machines would be made, from what image and at what price, and what would be tested; make nothing
+    #[arg(long, conflicts_with = "detach")]
+    pub(super) dry_run: bool,
     /// Call a run in which every test was skipped passed
     #[arg(long)]
     pub(super) allow_all_skipped: bool,

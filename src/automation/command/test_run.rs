@@ -10,6 +10,7 @@ use model::mute::Mute;
 use model::runner::Runner;
 
 use crate::command::announcer::{Announcer, accept_detach};
+use crate::command::dry_run::{self, Wanted};
 use crate::command::image::baking_for;
 use crate::command::session::{Ending, Session};
 use crate::command::split_tests::drive_cells;
@@ -19,12 +20,28 @@ use crate::compose::Context;
 
 /// Runs the tests as a run of its own, to its end.
 pub async fn run_tests(context: Context, args: &TestArgs, tests: ResolvedTests<'_>) -> Result<i32, Fault> {
+    if args.dry_run {
+        return show_machines(&context, args, &tests.cells).await;
+    }
     let fetch = args.artifacts.check(false)?;
     let mutes = args.mute.as_deref().map(project::mutes::read).transpose()?.unwrap_or_default();
     args.reports.check()?;
     let command = tests.command;
     let done = begin(context, args, tests, (fetch, mutes)).await;
     args.reports.told(command, done)
+}
+
+/// Says which machines would be made.
+async fn show_machines(context: &Context, args: &TestArgs, cells: &[ResolvedCell]) -> Result<i32, Fault> {
+    let mut wanted = Vec::new();
+    for cell in cells {
+        for ResolvedGroup { kind, machines, plan, order } in &cell.groups {
+            let (kind, machines, plan) = (*kind, *machines, plan.as_ref());
+            wanted.push(Wanted { cell: cell.point.name(), kind, machines, plan, order });
+        }
+    }
+    let source = cells.first().and_then(|cell| cell.runner.brings());
+    dry_run::show(context, &wanted, source, args.asks_for_json()).await
 }
 
 /// The same, where it can be reported.

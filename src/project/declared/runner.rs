@@ -277,6 +277,12 @@ impl Preparation for DeclaredTests {
         Some(Self::failed(step, done))
     }
 
+    fn brings(&self) -> Option<String> {
+        let source = self.source.as_ref()?;
+        let size = source.size();
+        Some(format!("{}, {}: {}", text::pluralize(size.files, "file"), text::bytes(size.bytes), source.words()))
+    }
+
     fn place(&self) -> Option<String> {
         let folder = format!("{}/{}", work_folder::SOURCE, self.declaration.workdir);
         let folder = quote::word(folder.trim_end_matches('/')).ok()?;

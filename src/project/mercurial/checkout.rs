@@ -69,6 +69,12 @@ pub struct Checkout {
 }
 
 impl Checkout {
+    /// The source, in words.
+    pub fn words(&self) -> String {
+        let changes = if self.patch.is_some() { " with uncommitted changes" } else { "" };
+        format!("revision {} of {}{changes}", self.node, self.root.display())
+    }
+
     /// The changeset, in the short form that people are shown.
     pub fn short(&self) -> &str {
         self.node.get(..12).unwrap_or(&self.node)

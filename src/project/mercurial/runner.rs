@@ -254,10 +254,7 @@ impl LinuxTests {
 
     fn source(&self, baked_bytes: Option<&[u8]>) -> String {
         match (&self.checkout, parse_baked(baked_bytes)) {
-            (Some(checkout), _) => {
-                let changes = if checkout.patch.is_some() { " with uncommitted changes" } else { "" };
-                format!("revision {} of {}{changes}", checkout.node, checkout.root.display())
-            }
+            (Some(checkout), _) => checkout.words(),
             (None, Some(Baked { node, version, .. })) => {
                 let version = version.map(|v| format!(" {v}")).unwrap_or_default();
                 format!("the image's own source{version} ({})", node.get(..12).unwrap_or(&node))
@@ -322,6 +319,10 @@ impl Preparation for LinuxTests {
 
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {
         matches!(step.work, Work::Preparing { .. }).then(|| self.refused(&done.exit, &done.stderr_text()))
+    }
+
+    fn brings(&self) -> Option<String> {
+        self.checkout.as_ref().map(Checkout::words)
     }
 
     fn place(&self) -> Option<String> {

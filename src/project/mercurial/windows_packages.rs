@@ -309,6 +309,10 @@ impl Preparation for WindowsPackages {
         None
     }
 
+    fn brings(&self) -> Option<String> {
+        self.work.checkout.as_ref().map(Checkout::words)
+    }
+
     fn place(&self) -> Option<String> {
         None
     }

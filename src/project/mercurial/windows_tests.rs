@@ -131,6 +131,10 @@ impl Preparation for WindowsTests {
         None
     }
 
+    fn brings(&self) -> Option<String> {
+        self.work.checkout.as_ref().map(Checkout::words)
+    }
+
     fn place(&self) -> Option<String> {
         None
     }

@@ -81,10 +81,7 @@ impl WindowsWork {
     /// The source, in words.
     pub(super) fn source(&self) -> String {
         match &self.checkout {
-            Some(checkout) => {
-                let changes = if checkout.patch.is_some() { " with uncommitted changes" } else { "" };
-                format!("revision {} of {}{changes}", checkout.node, checkout.root.display())
-            }
+            Some(checkout) => checkout.words(),
             None => "the machine's own source".to_owned(),
         }
     }

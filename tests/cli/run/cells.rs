@@ -73,6 +73,15 @@ fn several_machines_run_the_same_and_wrong_choices_are_refused_before_anything_i
         (&["--machines", "2", "--sync-back", "a", "--", "true"], "cannot be used with"),
     ];
     let before = project.place.json(&["runs", "list", "--json"]);
+    let planned = project.run(&["--dry-run", "--json", "--machines", "2", "--", "true"]).expect(0).json();
+    assert_eq!(planned["machines"].as_array().unwrap().len(), 2, "{planned}");
+    assert_eq!((&planned["machines"][0]["missing_layers"], &planned["machines"][0]["cell"]), (&0.into(), &"1".into()));
+    assert!(planned["source"].as_str().unwrap().starts_with("1 file, 0 B: the folder /"), "{planned}");
+    let planned = project.run(&["--dry-run", "--setup", "true", "--", "true"]).expect(0).text();
+    assert!(planned.contains("Would make 1 machine of provider `local` from linux-dev-debian12"), "{planned}");
+    assert!(planned.contains("of which 1 of ") && planned.contains("Would bring there 1 file"), "{planned}");
+    let planned = project.place.run(&["machine", "up", "--dry-run"]).expect(0).text();
+    assert!(planned.contains("which is there; for at most 2h"), "{planned}");
     for (words, told) in refused {
         project.run(words).expect(125).tells(&[told]);
     }

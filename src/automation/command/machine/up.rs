@@ -14,6 +14,7 @@ use model::machine::{Machine, ProviderKind};
 use model::provider::MachineRequest;
 use model::work::Work;
 
+use crate::command::dry_run::{self, Wanted};
 use crate::command::image::baking_for;
 use crate::command::machine_args::MachineArgs;
 use crate::command::session::{Ending, Session};
@@ -41,6 +42,9 @@ pub struct Args {
     /// Name it, so that commands can mean it by that: small letters, digits, hyphens [default: two words, made up]
     #[arg(long, value_name = "NAME")]
     name: Option<MachineName>,
+    /// Say what would be made, from what image and at what price; make nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Print the machine as JSON
     #[arg(long)]
     json: bool,
@@ -87,6 +91,10 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         filesystem: VOLUME_FILESYSTEM,
         ..args.machine.order(&context, Some(&plan), definition.login_user(), args.ttl)
     };
+    if args.dry_run {
+        let wanted = Wanted { cell: None, kind, machines: 1, plan: Some(&plan), order: &order };
+        return dry_run::show(&context, &[wanted], None, args.json).await;
+    }
     let session = Session::begin(context, COMMAND).await?;
     let (run, site) = (&session.run, &session.site);
     let making = async {

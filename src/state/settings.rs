@@ -402,7 +402,7 @@ source = "upstream"
         ");
         insta::assert_snapshot!(refused("frobnicate = 1"), @r"
         /s/config.toml:1: unknown key `frobnicate`
-        Known here: `provider`, `grace`, `[local]`, `[defaults]`, `[runs]`, `[sample]`.
+        Known here: `provider`, `grace`, `releases`, `[local]`, `[defaults]`, `[runs]`, `[sample]`.
         ");
         insta::assert_snapshot!(refused("distro = \"debian12\""), @r"
         /s/config.toml:1: unknown key `distro`

@@ -76,7 +76,10 @@ impl Offers {
         let words = |machine: &model::machine::Machine| format!("{}, {}", machine.image, machine.provider.name());
         let latest = machines.iter().max_by_key(|machine| machine.created_at);
         let latest = latest.map(|machine| Offer::new("latest", words(machine)));
-        let all = machines.iter().map(|machine| Offer::new(machine.id.as_str(), words(machine)));
+        let all = machines.iter().flat_map(|machine| {
+            let name = machine.name.as_ref().map(|name| Offer::new(name.as_str(), words(machine)));
+            name.into_iter().chain([Offer::new(machine.id.as_str(), words(machine))])
+        });
         latest.into_iter().chain(all).collect()
     }
 

@@ -31,7 +31,11 @@ trap 'rm -f "$patch"' EXIT
 cat >"$patch"
 [[ -s $patch ]] || exit 0
 
-[[ -n $built ]] || rm -f /hgwork/baked.json
+if [[ -z $built ]]; then
+    rm -f /hgwork/baked.json
+    # What is built from here on is not of the changeset alone.
+    : >/hgwork/built-with-changes
+fi
 # The patch was made against exactly this changeset: an imprecise match would be a mistake, not a service.
 if ! hg --config patch.fuzz=0 --config patch.eol=strict import --quiet --no-commit "$patch" >&2; then
     hg update --quiet --clean --rev . || true

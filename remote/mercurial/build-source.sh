@@ -12,6 +12,8 @@
 # NODE      the changeset that is checked out, 40 hexadecimal digits
 # PACKED    an absolute path
 #
+# A build of the same changeset with the same interpreter that is in place is not made again.
+#
 # Afterwards /hgwork/baked.json says that the tree is built. What the build says goes to standard output.
 #
 # Exit codes: 0 built; 1 it failed; 2 wrong arguments; 3 the source cannot be built in place here, with one sentence on standard
@@ -105,6 +107,21 @@ record() {
     printf '{"node": "%s", "python": "%s", "python_version": "%s"}\n' "$node" "$python" "$name" >"$work/baked.json"
 }
 
+# Whether the build that is in place is the one that is asked for.
+fits() {
+    [[ -f $work/baked.json ]] || return 1
+    local key wanted
+    for key in node python python_version; do
+        case $key in node) wanted=$node ;; python) wanted=$python ;; *) wanted=$name ;; esac
+        grep -qF "\"$key\": \"$wanted\"" "$work/baked.json" || return 1
+    done
+    runs >/dev/null 2>&1
+}
+
+if [[ $verb == make ]] && fits; then
+    printf '%s\n' "the build that is in place fits"
+    exit 0
+fi
 rm -f "$work/baked.json"
 case $verb in
     make)

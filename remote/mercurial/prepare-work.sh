@@ -1,8 +1,9 @@
 #!/bin/bash
 # Makes /hgwork, where a run happens: on the requested file system, with /hgwork/tmp and a copy of /hgdev/src in /hgwork/src.
 #
-#   prepare-work.sh FILESYSTEM [DEVICE]
+#   prepare-work.sh [--again] FILESYSTEM [DEVICE]
 #
+# --again      keep the src of an earlier run, with its build, where it lies on the same file system (default or tmpfs)
 # FILESYSTEM   default (a plain folder), tmpfs, or btrfs, ext3, ext4, jfs, xfs, which need DEVICE
 # DEVICE       a block device that this script may overwrite: a loop device, or the second volume of the machine; or the
 #              folder where a file system of that kind is mounted already, which this script may empty: on a machine that may
@@ -115,6 +116,24 @@ show_mounted() {
     attempt sudo -n chown "$(id -u):$(id -g)" "$work" || die "cannot give $work to $(id -un): $reason"
 }
 
+# Whether what an earlier run left can be used again; its own results and temporary files are cleared then.
+keep_earlier() {
+    local mounted
+    [[ -f $marker && -d $work/src/.hg ]] || return 1
+    mounted=$(findmnt --noheadings --output FSTYPE --mountpoint "$work") || mounted=default
+    [[ $mounted == "$filesystem" ]] || return 1
+    flock -n "$marker" true || die "tests of another run still run in $work"
+    put_aside
+    rm -rf --one-file-system "$work/tmp" "$work/results" || die "cannot clear the $work of an earlier run"
+    printf '%s\n' "$here" >"$marker"
+    mkdir "$work/tmp" "$work/results"
+}
+
+again=
+if [[ ${1:-} == --again ]]; then
+    again=yes
+    shift
+fi
 (($# == 1 || $# == 2)) || usage "expected one or two arguments, got $#"
 filesystem=$1 device=${2:-}
 case $filesystem in
@@ -123,6 +142,10 @@ case $filesystem in
 esac
 [[ -d $source/.hg ]] || die "$source is not a Mercurial repository, so there is nothing to copy"
 
+if [[ -n $again ]] && keep_earlier; then
+    say "$work is used again, on $(stat -f -c %T "$work")"
+    exit 0
+fi
 clear_earlier
 case $filesystem in
     default) ;;

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs a user's command on a machine, in a work folder of its own.
 #
-#   run-command.sh prepare [again]                                makes the work folder, with src, results and tmp in it; with `again` the src of an
-#                                                                 earlier run stays as it is
+#   run-command.sh prepare [PROJECT]                              makes the work folder, with src, results and tmp in it; with PROJECT the src of an
+#                                                                 earlier run for the same one stays as it is
 #   run-command.sh run WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
 #   run-command.sh talk WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
 #

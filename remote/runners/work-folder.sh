@@ -7,9 +7,9 @@
 #   say, die, usage TEXT
 #                  tell on standard error; the last two end with exit code 1 and 64. Where $own is set, it stands for 1 and 75; where $told is,
 #                  the file of that name gets the text as well
-#   prepare [again]
-#                  makes the folder; that of an earlier run goes, and what it found out is put aside. With `again` the src of the earlier run
-#                  stays, to be brought up to date
+#   prepare [PROJECT]
+#                  makes the folder; that of an earlier run goes, and what it found out is put aside. With PROJECT, which tells one folder of files
+#                  from others, the src of an earlier run for the same one stays, to be brought up to date
 #   take           makes sure that the folder is this run's, and keeps others from taking it; exit code 75 where another run has it
 #   enter WORKDIR  goes to a folder below the source, with the environment that a user's command has
 #   run_apart COMMAND [ARG...]
@@ -48,7 +48,7 @@ prepare() {
         # A run holds the machine while it works; this is for one whose hold was killed.
         flock -n "$marker" true || die "another run still works in $work"
         put_aside
-        if [[ ${1:-} == again && -d $work/src ]]; then
+        if [[ -n ${1:-} && -d $work/src && $(cat "$work/.project" 2>/dev/null) == "$1" ]]; then
             rm -rf --one-file-system -- "$work/results" "$work/tmp" || die "cannot clear the $work of an earlier run"
             printf '%s\n' "$here" >"$marker"
             mkdir -- "$work/results" "$work/tmp"
@@ -60,6 +60,7 @@ prepare() {
     fi
     mkdir -m 0700 -- "$work" || die "cannot make $work"
     printf '%s\n' "$here" >"$marker"
+    printf '%s\n' "${1:-}" >"$work/.project"
     mkdir -- "$work/src" "$work/results" "$work/tmp"
 }
 

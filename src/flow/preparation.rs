@@ -3,7 +3,8 @@
 pub mod build;
 pub mod hold;
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -152,6 +153,18 @@ impl JobsDone {
     }
 }
 
+/// The folders, and then the rest with the oldest first: what comes first is the older one on the machine, too, and some builds go by that.
+fn by_age(from: &Path, paths: &[PathBuf]) -> Vec<PathBuf> {
+    let age = |path: &PathBuf| match std::fs::symlink_metadata(from.join(path)) {
+        Ok(found) if !found.is_dir() => Some((found.mtime(), found.mtime_nsec())),
+        _ => None,
+    };
+    let mut paths = paths.to_vec();
+    // Equal keys keep their order, so that a folder stays before its entries.
+    paths.sort_by_cached_key(age);
+    paths
+}
+
 /// Sends files to the machine. The connection repeats it where it breaks.
 async fn send_files(run: &Run, durable: &Durable, files: &FilesToSend) -> Result<(), Fault> {
     let sending = run.teller.begin(Work::SendingFiles { from: files.from.display().to_string() });
@@ -163,10 +176,11 @@ async fn send_files(run: &Run, durable: &Durable, files: &FilesToSend) -> Result
     let (files, bytes) = match files.syncs {
         true => {
             let done = sync::sync_some(durable, &run.teller, &files.from, &files.paths, &files.to).await?;
-            (done.sent as u64, done.bytes)
+            (done.files as u64, done.bytes)
         }
         false => {
-            let totals = durable.trees()?.upload_some(&files.from, &files.paths, &files.to, &progress).await?;
+            let paths = by_age(&files.from, &files.paths);
+            let totals = durable.trees()?.upload_some(&files.from, &paths, &files.to, &progress).await?;
             (totals.files, totals.bytes)
         }
     };

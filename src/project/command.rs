@@ -151,7 +151,8 @@ impl Preparation for FolderCommand {
 
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
         let work = Work::Preparing { folder: work_folder::WORK.to_owned(), filesystem: Filesystem::Default };
-        let command = Self::call(folder, "prepare").args(self.again.then_some("again"));
+        let command = Self::call(folder, "prepare")
+            .args(self.source.as_ref().filter(|_| self.again).map(|source| source.identity()));
         let preparing = Job::Step(Box::new(StepCommand { work, command, limit: work_folder::PREPARE_LIMIT }));
         let sending = self.source.as_ref().filter(|source| !source.is_empty()).map(|source| {
             let (from, paths) = (source.top.clone(), source.paths.clone());
@@ -223,6 +224,13 @@ impl UserCommand for FolderCommand {
     }
 
     fn line(&self) -> String {
+        // A line for the shell is what its user knows; the name behind it is of no interest.
+        if let [bash, option, line, rest @ ..] = self.words.as_slice()
+            && (bash.as_str(), option.as_str()) == ("bash", "-c")
+        {
+            let further = rest.get(1..).unwrap_or_default();
+            return [std::slice::from_ref(line), further].concat().join(" ");
+        }
         // Of words with a NUL byte no command can be made, and they are shown as they are.
         quote::join(&self.words).unwrap_or_else(|_| self.words.join(" "))
     }

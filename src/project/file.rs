@@ -213,6 +213,15 @@ impl ProjectFile {
                 }
             });
         };
+        if let (Run::Line(line), [_, ..]) = (&entry.run, further)
+            && !takes_arguments(line)
+        {
+            return Err(Fault::usage(format!(
+                "`{}`: the line of `command.{name}` takes no arguments",
+                self.path.display()
+            ))
+            .hint("They stand where it says `\"$@\"`, as in `run = 'make check \"$@\"'`."));
+        }
         let words = match &entry.run {
             // The name stands where a script's would, and the arguments are "$@".
             Run::Line(line) => ["bash", "-c", line, name].map(str::to_owned).to_vec(),
@@ -231,6 +240,12 @@ impl ProjectFile {
             artifacts: [entry.artifacts.clone(), entry.optional_artifacts.clone()],
         })
     }
+}
+
+/// Whether a line for the shell uses the arguments that are added to it.
+fn takes_arguments(line: &str) -> bool {
+    let mut after = line.split('$').skip(1).map(|rest| rest.strip_prefix('{').unwrap_or(rest));
+    after.any(|rest| rest.starts_with(|first: char| "@*#".contains(first) || first.is_ascii_digit() && first != '0'))
 }
 
 #[cfg(test)]
@@ -252,7 +267,7 @@ env = { A = "1", B = "2" }
 
 [command.check]
 description = "All tests"
-run = "make check"
+run = 'make check "$@"'
 
 [command.build]
 run = ["./build.sh", "a b"]
@@ -269,7 +284,7 @@ optional-artifacts = ["*.log"]
         let file = found(WHOLE).unwrap();
         assert_eq!(file.commands(), [("build", None), ("check", Some("All tests"))]);
         let check = file.command("check", &["x y".to_owned()]).unwrap();
-        assert_eq!(check.words, ["bash", "-c", "make check", "check", "x y"]);
+        assert_eq!(check.words, ["bash", "-c", "make check \"$@\"", "check", "x y"]);
         assert_eq!((check.image.as_deref(), check.distro.as_deref()), (Some("linux-dev"), Some("debian13")));
         let build = file.command("build", &[]).unwrap();
         assert_eq!(build.words, ["./build.sh", "a b"]);
@@ -278,6 +293,13 @@ optional-artifacts = ["*.log"]
         assert_eq!((build.workdir.as_deref(), build.timeout), (Some("sub"), Some(Duration::from_secs(600))));
         assert_eq!(build.artifacts, [vec!["out/*".to_owned()], vec!["*.log".to_owned()]]);
         assert_eq!(file.usual().words, Vec::<String>::new());
+        for (line, takes) in
+            [("make $HOME", false), ("a \"$@\"", true), ("a ${1:-b}", true), ("a $0", false), ("$#", true)]
+        {
+            assert_eq!(takes_arguments(line), takes, "{line}");
+        }
+        let plain = found("[command.a]\nrun = 'make'\n").unwrap();
+        assert!(plain.command("a", &["x".to_owned()]).unwrap_err().message.ends_with("takes no arguments"));
         let unknown = file.command("chekc", &[]).unwrap_err();
         assert_eq!(unknown.hint.as_deref(), Some("Did you mean `check`?"));
         let none = found("").unwrap().command("x", &[]).unwrap_err();

@@ -5,9 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use globset::{GlobBuilder, GlobMatcher};
 use model::fault::Fault;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::credentials;
 use crate::program::{HgOutput, git, hg};
@@ -49,7 +51,7 @@ fn globs(patterns: &[String]) -> Result<Vec<GlobMatcher>, Fault> {
 }
 
 /// The folders that version control systems keep for themselves.
-const OWN: [&str; 3] = [".git", ".hg", ".jj"];
+pub const OWN: [&str; 3] = [".git", ".hg", ".jj"];
 
 /// A version control system.
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +124,11 @@ impl Source {
         }
         let paths = with_folders(&top, tracked.into_iter().chain(unknown.iter().cloned()));
         Ok(Self { top, paths, revision, changed, unknown: unknown.into_iter().collect() })
+    }
+
+    /// What tells this folder from others, on a machine that has the files of several: 16 hexadecimal digits.
+    pub(crate) fn identity(&self) -> String {
+        HEXLOWER.encode(&Sha256::digest(self.top.as_os_str().as_bytes())[..8])
     }
 
     /// Whether nothing is in it.

@@ -21,6 +21,8 @@ struct Kind {
     packages: &'static str,
     /// Whether its command fetches from a registry.
     fetches: bool,
+    /// A variable that its command needs.
+    env: Option<&'static str>,
     /// The command that runs all tests.
     check: String,
     /// The table of its tests, where the runner is known.
@@ -49,11 +51,15 @@ fn kind_of(folder: &Path) -> Option<(Kind, &'static str)> {
         distro,
         packages,
         fetches,
+        env: None,
         check: check.to_owned(),
         suite,
     };
-    let node = "npm ci && npm test";
-    let python = "python3 -m pytest";
+    let node = match folder.join("package-lock.json").is_file() {
+        true => "npm ci && npm test",
+        false => "npm install && npm test",
+    };
+    let python = "python3 -m pytest \"$@\"";
     if folder.join("mercurial/__init__.py").is_file()
         && let Some(seen) = first(folder, &["tests/run-tests.py"])
     {
@@ -61,22 +67,32 @@ fn kind_of(folder: &Path) -> Option<(Kind, &'static str)> {
         return Some((kind("Mercurial itself", None, packages, false, "make local", None), seen));
     }
     if let Some(seen) = first(folder, &["Cargo.toml"]) {
-        return Some((kind("a Rust project", Some("debian13"), "cargo", true, "cargo test", None), seen));
+        return Some((kind("a Rust project", Some("debian13"), "cargo", true, "cargo test \"$@\"", None), seen));
     }
     if let Some(seen) = first(folder, &["package.json"]) {
         return Some((kind("a Node.js project", Some("debian13"), "nodejs npm", true, node, None), seen));
     }
     if let Some(seen) = first(folder, &["pyproject.toml", "setup.py", "setup.cfg"]) {
         let suite = Some("preset = \"pytest\"");
-        return Some((kind("a Python project", None, "python3-pytest", false, python, suite), seen));
+        // Modules that do not lie at the top are not found there.
+        let env = folder.join("src").is_dir().then_some("PYTHONPATH = \"src\"");
+        return Some((Kind { env, ..kind("a Python project", None, "python3-pytest", false, python, suite) }, seen));
     }
     if let Some(seen) = first(folder, &["go.mod"]) {
         let packages = "golang-go ca-certificates";
-        return Some((kind("a Go project", Some("debian13"), packages, true, "go test ./...", None), seen));
+        return Some((kind("a Go project", Some("debian13"), packages, true, "go test \"${@:-./...}\"", None), seen));
     }
     if let Some(seen) = first(folder, &["CMakeLists.txt"]) {
         let check = "cmake -B build && cmake --build build && ctest --test-dir build --output-on-failure";
         return Some((kind("a CMake project", None, "build-essential cmake", false, check, None), seen));
+    }
+    if let Some(seen) = first(folder, &["configure", "configure.ac"]) {
+        // A release has the script, and a checkout makes it.
+        let (packages, check) = match seen {
+            "configure" => ("build-essential", "./configure && make && make check"),
+            _ => ("build-essential autoconf automake libtool", "autoreconf -fi && ./configure && make && make check"),
+        };
+        return Some((kind("a project with configure", None, packages, false, check, None), seen));
     }
     let seen = first(folder, &["GNUmakefile", "makefile", "Makefile"])?;
     let check = make_target(folder, seen);
@@ -91,6 +107,7 @@ pub fn starter(folder: &Path) -> Starter {
             distro: None,
             packages: "",
             fetches: false,
+            env: None,
             check: "./check.sh".to_owned(),
             suite: None,
         };
@@ -109,6 +126,10 @@ fn render(kind: &Kind, seen: &str) -> String {
         "" => "# setup = \"apt-get install -y PACKAGE\"".to_owned(),
         packages => format!("setup = \"apt-get install -y {packages}\""),
     };
+    let env = match kind.env {
+        Some(env) => format!("env = {{ {env} }}"),
+        None => "# env = { CI = \"true\" }".to_owned(),
+    };
     let network = if kind.fetches { "network = \"host\"" } else { "# network = \"host\"" };
     let suite = match kind.suite {
         Some(suite) => format!("\n# `automation run-tests`\n[tests.all]\n{suite}\n"),
@@ -125,12 +146,12 @@ fn render(kind: &Kind, seen: &str) -> String {
          {setup}\n\
          # A local machine has a network of its own, with nobody else on it, unless it is to see this computer's.\n\
          {network}\n\
-         # env = {{ CI = \"true\" }}\n\
+         {env}\n\
          \n\
          # `automation run check`\n\
          [command.check]\n\
          description = \"All tests\"\n\
-         run = \"{check}\"\n\
+         run = '{check}'\n\
          # timeout = \"30m\"\n\
          # artifacts = [\"out/*\"]\n\
          {suite}",
@@ -162,10 +183,13 @@ mod tests {
     #[test]
     fn each_kind_of_project_gets_a_file_that_can_be_read() {
         let cases: &[(&[(&str, &str)], &str, &str)] = &[
-            (&[("Cargo.toml", "")], "a Rust project", "cargo test"),
-            (&[("package.json", "")], "a Node.js project", "npm ci && npm test"),
+            (&[("Cargo.toml", "")], "a Rust project", "cargo test \"$@\""),
+            (&[("package.json", "")], "a Node.js project", "npm install && npm test"),
+            (&[("package.json", ""), ("package-lock.json", "")], "a Node.js project", "npm ci && npm test"),
+            (&[("configure", ""), ("Makefile", "")], "a project with configure", "./configure && make && make check"),
+            (&[("configure.ac", "")], "a project with configure", "autoreconf -fi"),
             (&[("setup.py", ""), ("Makefile", "")], "a Python project", "python3 -m pytest"),
-            (&[("go.mod", "")], "a Go project", "go test ./..."),
+            (&[("go.mod", "")], "a Go project", "go test \"${@:-./...}\""),
             (&[("CMakeLists.txt", "")], "a CMake project", "cmake -B build"),
             (&[("Makefile", "all:\n\ntest : all\n\t./t\n")], "a project with a Makefile", "make test"),
             (&[("Makefile", "all:\n\ttesting: x\n")], "a project with a Makefile", "make"),

@@ -29,7 +29,9 @@ const CHANGES: WatchFlags = WatchFlags::ATTRIB
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::CREATE)
     .union(WatchFlags::DELETE)
+    .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MODIFY)
+    .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::MOVED_FROM)
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::ONLYDIR);
@@ -97,7 +99,7 @@ impl Watcher {
             source.paths.iter().filter(|path| is_folder(path)).map(PathBuf::as_path).collect();
         let all = folders.into_iter().chain([Path::new("")]);
         let added = all.map(|folder| inotify::add_watch(&self.notes.0, source.top.join(folder), CHANGES).is_ok());
-        self.is_whole = added.fold(true, |whole, added| whole && added);
+        self.is_whole = added.filter(|added| !added).count() == 0;
     }
 
     /// Waits until something may have changed, and then until nothing more happens.

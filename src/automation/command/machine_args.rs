@@ -176,7 +176,7 @@ impl HardwareArgs {
     /// The order of a machine of the context's provider that boots the image of `plan`, or of one without an image; it lives for `ttl` at
     /// most. What only machines of others have is left out: the options may be for those of another provider beside it.
     pub fn order(&self, context: &Context, plan: Option<&ImagePlan>, user: &str, ttl: Duration) -> Order {
-        let order = Order::new("somebody else's machine", user, ttl, context.grace());
+        let order = Order::new(context.sites.there(), user, ttl, context.grace());
         let order = match context.provider() {
             ProviderKind::Ec2 => Order {
                 hardware: Hardware { spot: self.spot.is_given(), ..self.cloud.hardware(context) },

@@ -32,7 +32,7 @@ pub const RUN: &str = "run";
 /// The options of `automation run`.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = USAGE)]
-#[command(mut_arg("required", |arg| arg.help(ARTIFACT_HELP)))]
+#[command(mut_arg("required", |arg| arg.help(ARTIFACT_HELP)), mut_arg("matrix", |arg| arg.help(MATRIX_HELP)))]
 pub struct Args {
     /// A command of the project's `automation.toml`; what stands behind `--` is added to it
     #[arg(value_name = "NAME", conflicts_with = "shell")]
@@ -126,6 +126,10 @@ enum UserArg {
 /// The lines of usage in the help.
 const USAGE: &str = "automation run [OPTIONS] -- COMMAND...\n       automation run [OPTIONS] --shell LINE\n       \
                      automation run [OPTIONS] NAME [-- ARGUMENT...]";
+
+/// What a command has for axes.
+const MATRIX_HELP: &str = "Run once for each combination of these values, each on a machine of its own: AXIS=VALUE,VALUE… where the axes are \
+                           `distro`, `image` and `env.NAME`, as in `distro=debian12,debian13 env.CC=gcc,clang`";
 
 /// What the files to fetch are relative to.
 const ARTIFACT_HELP: &str = "Fetch the files that match: a path below the source's top, or an absolute path. A pattern that matches \

@@ -126,7 +126,10 @@ impl Args {
         let (run, what, is_wanted): (_, _, fn(TestOutcome) -> bool) = match (&self.failed_of, &self.lost_of) {
             (Some(run), _) => (run, "failed or timed out", TestOutcome::is_failure),
             (None, Some(run)) => (run, "was lost", |outcome| !outcome.is_known()),
-            (None, None) => return Ok(self.tests.clone()),
+            (None, None) => {
+                let mut seen = BTreeSet::new();
+                return Ok(self.tests.iter().filter(|test| seen.insert(*test)).cloned().collect());
+            }
         };
         let results = ended_results_of(context, run, program)?;
         let tests = results.tests.iter().filter(|test| is_wanted(test.outcome)).map(|test| test.name.to_string());
@@ -156,7 +159,7 @@ async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
     let is_host = kinds.contains(&ProviderKind::Host);
     if is_host && points.iter().any(|point| point.name().is_some()) {
         return Err(
-            Fault::usage("a machine that somebody else made has the image that it has").hint("Leave `--matrix` out.")
+            Fault::usage("a machine that is there already has the image that it has").hint("Leave `--matrix` out.")
         );
     }
     args.machine.refuse_unfit(&kinds)?;

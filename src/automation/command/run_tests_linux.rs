@@ -65,7 +65,7 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     }
     args.machine.refuse_unfit(&kinds)?;
     if is_host && has_axis(DISTRO) {
-        return Err(Fault::usage("a machine that somebody else made has the distribution that it has")
+        return Err(Fault::usage("a machine that is there already has the distribution that it has")
             .hint("Leave the axis `distro` out of `--matrix`."));
     }
     args.mercurial.refuse_unfit()?;
@@ -157,6 +157,7 @@ impl Linux<'_> {
             checkout: self.checkout.clone(),
             ssh: context.ssh()?,
             patience: self.args.testing.patience(),
+            again: self.args.testing.on.is_given(),
         };
         let volume = filesystem.needs_volume().then_some(VOLUME);
         let group = |((kind, machines), plan): (&(ProviderKind, usize), Option<ImagePlan>)| {

@@ -14,7 +14,7 @@ pub(crate) fn refuse_options(
         return Ok(());
     }
     let message = match kind {
-        ProviderKind::Host => format!("`{flag}` has no meaning on a machine that somebody else made"),
+        ProviderKind::Host => format!("`{flag}` has no meaning on a machine that is there already"),
         kind => format!("`{flag}` has no meaning with provider `{}`", kind.name()),
     };
     Err(Fault::usage(message).hint(format!("Leave `{flag}` out, or name another provider.")))

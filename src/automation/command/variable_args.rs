@@ -76,7 +76,9 @@ impl VariableArgs {
             }
             let refused = |why: String| Fault::usage(format!("`--secret {name}` cannot be taken")).because(why);
             let value = match file {
-                Some(file) => read_secret(Path::new(file)).map_err(|why| refused(format!("`{file}`: {why}")))?,
+                Some(file) => read_secret(Path::new(file))
+                    // What stands there may be the secret itself.
+                    .map_err(|why| refused(format!("the file that stands behind `=`: {why}")))?,
                 None => own_value("--secret", name)?,
             };
             secrets.add(name, value).map_err(refused)?;

@@ -136,6 +136,14 @@ impl SiteBuilder {
         host::machine(target, self.globals.platform, self.globals.identity.as_deref(), &self.home, &self.owner)
     }
 
+    /// The machine that is there already, in words.
+    pub fn there(&self) -> String {
+        match &self.taken {
+            Some(machine) => format!("{}, which is up", machine.words()),
+            None => "somebody else's machine".to_owned(),
+        }
+    }
+
     /// How many machines of somebody else's were named.
     pub fn hosts(&self) -> usize {
         if self.taken.is_some() { 1 } else { self.globals.host.len() }

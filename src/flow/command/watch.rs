@@ -21,6 +21,9 @@ pub trait Watch: Send + Sync {
     /// The command has come to an end; it will run again.
     fn ended(&self, outcome: &CommandOutcome);
 
+    /// Why the files that there are now were not run with; none where they were.
+    fn unseen(&self) -> Option<Fault>;
+
     /// Waits until files have changed; gives the command with the files that there are then.
     async fn next(&self) -> Result<Box<dyn UserCommand>, Fault>;
 }
@@ -44,7 +47,11 @@ pub(super) async fn run_again(
         watch.ended(&outcome);
         let next = match until_stopped(run, watch.next()).await {
             Ok(next) => next,
-            Err(fault) if fault.kind == FaultKind::Interrupted => return Ok(complete(run, task, outcome)),
+            // What came of files that are not there any more is no answer.
+            Err(fault) if fault.kind == FaultKind::Interrupted => match watch.unseen() {
+                Some(why) => return Err(why),
+                None => return Ok(complete(run, task, outcome)),
+            },
             Err(fault) => return Err(fault),
         };
         until_stopped(run, prepare(run, machine, durable, next.as_ref(), target, records.builds)).await?;

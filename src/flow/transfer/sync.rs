@@ -47,6 +47,9 @@ pub struct SyncSummary {
     pub sent: usize,
     /// The bytes of those files.
     pub bytes: u64,
+    /// How many of those are files and links.
+    #[serde(skip)]
+    pub files: usize,
     /// Entries that were removed.
     pub deleted: usize,
     /// Entries that exist only on the machine and stay: no sync put them there, or they were changed since.
@@ -105,7 +108,7 @@ fn unread(from: &Path) -> Fault {
 }
 
 /// Looks at the folder on the machine.
-async fn look(connection: &dyn Connection, to: &str) -> Result<remote::RemoteTree, Fault> {
+pub(super) async fn look(connection: &dyn Connection, to: &str) -> Result<remote::RemoteTree, Fault> {
     remote::read(&ask(connection, guest::of(connection.platform()).sync_look(to)).await?)
 }
 
@@ -122,7 +125,9 @@ async fn bring(
         let hash = guest::of(connection.platform()).sync_hash(&wanted.to).stdin(names(&unknown));
         there.learn(&ask(connection, hash).await?);
     }
-    let plan = plan::make(here, &there)?;
+    let mut plan = plan::make(here, &there)?;
+    // What is older here comes first, and so is older there: some builds go by that.
+    plan.send.sort_by_key(|path| here.age(path));
     let mut done = summarise(&plan, here, wanted);
     if plan.delete_count() > wanted.max_delete && !wanted.dry_run {
         let message = format!(
@@ -148,6 +153,7 @@ fn summarise(plan: &SyncPlan, here: &local::LocalTree, wanted: &SyncRequest) -> 
     };
     SyncSummary {
         sent: plan.send.len(),
+        files: plan.send.iter().filter(|path| here.age(path).is_some()).count(),
         bytes: plan.bytes(here),
         deleted: plan.delete_count(),
         kept: plan.kept,
@@ -223,6 +229,6 @@ pub(super) fn names(paths: &[PathBuf]) -> Vec<u8> {
 }
 
 /// Whether a path is the folder in which the machine remembers syncs; every synchronised folder holds one.
-fn is_ours(path: &Path) -> bool {
+pub(super) fn is_ours(path: &Path) -> bool {
     path == Path::new(".hg-automation-sync")
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::base::text;
@@ -11,11 +12,12 @@ use model::connection::Connection;
 use model::event::{StepEvent, Teller};
 use model::fault::Fault;
 use model::work::{Moved, Work};
+use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use crate::transfer::artifacts::{ListedKind, Patterns, free_bytes, list};
+use crate::transfer::artifacts::{Patterns, free_bytes};
 use crate::transfer::sync::local::{hash, hex};
-use crate::transfer::sync::{ask, names, remote};
+use crate::transfer::sync::{ask, is_ours, look, names, remote};
 
 /// The files to bring back, with what they were when they were sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +26,10 @@ pub struct SyncBack {
     pub folder: PathBuf,
     /// The patterns, relative to it.
     pub wanted: Patterns,
-    /// The SHA-256 of each file that was sent and matches, by its path below the folder.
+    /// The SHA-256 of each file that was sent and matches, by the [`key`] of its path below the folder.
     before: BTreeMap<String, String>,
+    /// Names of files and folders that are never brought back, wherever they lie: programs here would do what is in them.
+    closed: Vec<String>,
 }
 
 /// What became of files that were to be brought back.
@@ -47,7 +51,12 @@ pub struct SyncedBack {
 
 impl SyncBack {
     /// Notes what the files are that are about to be sent; `sent` are paths below `folder`. Reads those that match.
-    pub fn note(folder: &Path, sent: &[PathBuf], globs: &[String], excluded: &[String]) -> Result<Self, Fault> {
+    pub fn note(
+        folder: &Path,
+        sent: &[PathBuf],
+        (globs, excluded): (&[String], &[String]),
+        closed: &[&str],
+    ) -> Result<Self, Fault> {
         let wanted = Patterns::new(globs, &[])?.without(excluded)?;
         if let Some(pattern) = wanted.patterns.iter().find(|pattern| pattern.is_absolute()) {
             return Err(Fault::usage(format!("`{}` is not a path below the folder that is sent", pattern.glob)));
@@ -57,33 +66,33 @@ impl SyncBack {
         let mut before = BTreeMap::new();
         for path in sent {
             let matches = matchers.iter().any(|matcher| matcher.is_match(path)) && !exclusions.has("", path);
-            let Some(name) = path.to_str().filter(|_| matches) else { continue };
             let whole = folder.join(path);
-            if whole.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            if matches && whole.symlink_metadata().is_ok_and(|found| found.is_file()) {
                 let bytes = std::fs::read(&whole)
                     .map_err(|error| Fault::outside(format!("cannot read `{}`", whole.display())).because(error))?;
-                before.insert(name.to_owned(), hex(&hash(&bytes)));
+                before.insert(key(path), hex(&hash(&bytes)));
             }
         }
-        Ok(Self { folder: folder.to_owned(), wanted, before })
+        let closed = closed.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Self { folder: folder.to_owned(), wanted, before, closed })
     }
 
     /// Whether the file `fetched` may take the place of what is at `path` below the folder; none where it is there already.
-    fn may_write(&self, path: &str, fetched: &Path) -> Option<bool> {
+    fn may_write(&self, path: &Path, fetched: &Path) -> Option<bool> {
         let mut here = self.folder.clone();
-        let mut parts = Path::new(path).components().peekable();
+        let mut parts = path.components().peekable();
         while let Some(part) = parts.next() {
             here.push(part);
             let found = here.symlink_metadata().ok();
             match (parts.peek().is_some(), found) {
                 (true, Some(found)) if found.is_dir() => {}
                 // Nothing stands in its way; unless it was sent, and removed here since.
-                (_, None) => return Some(!self.before.contains_key(path)),
+                (_, None) => return Some(!self.before.contains_key(&key(path))),
                 (false, Some(found)) if found.is_file() => {
                     let now = std::fs::read(&here).ok().map(|bytes| hex(&hash(&bytes)));
                     let new = std::fs::read(fetched).ok().map(|bytes| hex(&hash(&bytes)));
                     return (now.is_none() || now != new)
-                        .then(|| now.is_some() && now.as_ref() == self.before.get(path));
+                        .then(|| now.is_some() && now.as_ref() == self.before.get(&key(path)));
                 }
                 // A link, or something else that is no file.
                 (_, Some(_)) => return Some(false),
@@ -93,18 +102,21 @@ impl SyncBack {
     }
 
     /// Puts a file in its place, whole or not at all.
-    fn write(&self, path: &str, fetched: &Path) -> std::io::Result<()> {
+    fn write(&self, path: &Path, fetched: &Path) -> std::io::Result<()> {
         let target = self.folder.join(path);
         let parent = target.parent().unwrap_or(&self.folder);
         std::fs::create_dir_all(parent)?;
-        let mode = match target.metadata() {
-            Ok(found) => found.permissions(),
-            Err(_) => fetched.metadata()?.permissions(),
-        };
+        let before = target.metadata().ok();
+        let mode = before.as_ref().map_or_else(|| fetched.metadata(), |found| Ok(found.clone()))?.permissions();
         let mut new = tempfile::Builder::new().prefix(".automation-").tempfile_in(parent)?;
         std::io::copy(&mut std::fs::File::open(fetched)?, &mut new)?;
         new.flush()?;
         new.as_file().set_permissions(std::fs::Permissions::from_mode(mode.mode() & 0o777))?;
+        if let Some(before) = before {
+            // Root works in folders of others, too; anybody else can only keep what is theirs.
+            let (owner, group) = (Uid::from_raw(before.uid()), Gid::from_raw(before.gid()));
+            let _ = rustix::fs::fchown(new.as_file(), Some(owner), Some(group));
+        }
         new.persist(&target).map(drop).map_err(|error| error.error)
     }
 }
@@ -118,7 +130,7 @@ impl SyncedBack {
         let parts = [
             ("changed here meanwhile, or no plain file here", &self.conflicts),
             ("nothing matches", &self.missing),
-            ("not readable, or too large", &self.unreadable),
+            ("not readable on the machine, or no room for it here", &self.unreadable),
         ];
         let parts: Vec<String> = parts
             .into_iter()
@@ -148,19 +160,21 @@ pub async fn sync_back(
     let step = teller.begin(Work::SyncingBack);
     let mut done = SyncedBack { folder: into.to_owned(), ..SyncedBack::default() };
     let found = matching(connection, root, files, &mut done).await?;
-    let known: Vec<PathBuf> =
-        found.iter().filter(|path| files.before.contains_key(path.as_str())).map(PathBuf::from).collect();
-    let mut same = BTreeSet::new();
+    let known: Vec<PathBuf> = found.iter().filter(|path| files.before.contains_key(&key(path))).cloned().collect();
+    let mut same: BTreeSet<PathBuf> = BTreeSet::new();
     if !known.is_empty() {
         let printed = ask(connection, guest::of(connection.platform()).sync_hash(root).stdin(names(&known))).await?;
+        let mut hashed: BTreeSet<&Path> = BTreeSet::new();
         for (path, hash) in remote::hashes(&printed) {
-            let name = path.to_string_lossy().into_owned();
-            if files.before.get(&name) == Some(&hex(&hash)) {
-                same.insert(name);
+            hashed.insert(path);
+            if files.before.get(&key(path)) == Some(&hex(&hash)) {
+                same.insert(path.to_owned());
             }
         }
+        // Not even the machine's user reads these, as when they were sent.
+        same.extend(known.iter().filter(|path| !hashed.contains(path.as_path())).cloned());
     }
-    let changed: Vec<PathBuf> = found.difference(&same).map(PathBuf::from).collect();
+    let changed: Vec<PathBuf> = found.difference(&same).cloned().collect();
     let mut moved = Moved { files: 0, bytes: 0 };
     if !changed.is_empty() {
         let failed = |error| Fault::outside(format!("cannot make `{}`", into.display())).because(error);
@@ -173,35 +187,42 @@ pub async fn sync_back(
         let totals = connection.trees()?.download_some(root, &changed, into, free_bytes(into), &progress).await?;
         moved = Moved { files: totals.files, bytes: totals.bytes };
     }
-    let names: Vec<String> = changed.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-    place(files, &names, into, &mut done)?;
+    place(files, &changed, into, &mut done)?;
     step.finish_with(moved);
     Ok(done)
 }
 
-/// The paths below `root` that match, as text: a name of other bytes was not noted either.
+/// What a path is called in what is kept of it: text, whatever its bytes are.
+fn key(path: &Path) -> String {
+    path.as_os_str().as_bytes().escape_ascii().to_string()
+}
+
+/// The paths of files below `root` that match. No link is followed: it could lead anywhere.
 async fn matching(
     connection: &dyn Connection,
     root: &str,
     files: &SyncBack,
     done: &mut SyncedBack,
-) -> Result<BTreeSet<String>, Fault> {
-    let (listing, exclusions) = (list(connection, root, &files.wanted).await?, files.wanted.exclusions()?);
+) -> Result<BTreeSet<PathBuf>, Fault> {
+    let (there, exclusions) = (look(connection, root).await?, files.wanted.exclusions()?);
     let (mut all, mut room) = (BTreeSet::new(), free_bytes(&files.folder));
+    let is_closed = |path: &Path| {
+        is_ours(path)
+            || path.parent().is_some_and(is_ours)
+            || path.components().any(|part| files.closed.iter().any(|name| part.as_os_str() == name.as_str()))
+    };
     for pattern in &files.wanted.patterns {
         let (matcher, mut any) = (pattern.matcher()?, false);
-        for (path, kind) in &listing.found {
-            let Ok(below) = path.strip_prefix(root) else { continue };
-            let plain = below.components().all(|part| matches!(part, Component::Normal(_)));
-            if !plain || !matcher.is_match(below) || exclusions.has(root, path) {
+        for (path, entry) in &there.entries {
+            let is_file = matches!(entry.kind, remote::RemoteKind::File(_));
+            if !is_file || is_closed(path) || !matcher.is_match(path) || exclusions.has("", path) {
                 continue;
             }
-            let ListedKind::File { bytes, readable } = *kind else { continue };
             any = true;
-            match below.to_str().filter(|_| readable && bytes <= room) {
-                Some(name) if all.insert(name.to_owned()) => room -= bytes,
-                Some(_) => {}
-                None => done.unreadable.push(format!("{} ({})", below.display(), text::bytes(bytes))),
+            match entry.size <= room {
+                true if all.insert(path.clone()) => room -= entry.size,
+                true => {}
+                false => done.unreadable.push(format!("{} ({})", path.display(), text::bytes(entry.size))),
             }
         }
         if !any {
@@ -212,20 +233,24 @@ async fn matching(
 }
 
 /// Puts the fetched files of these names into their places; those that cannot go there stay.
-fn place(files: &SyncBack, names: &[String], into: &Path, done: &mut SyncedBack) -> Result<(), Fault> {
-    for name in names {
-        let fetched = into.join(name);
-        match files.may_write(name, &fetched) {
+fn place(files: &SyncBack, paths: &[PathBuf], into: &Path, done: &mut SyncedBack) -> Result<(), Fault> {
+    for path in paths {
+        let (fetched, name) = (into.join(path), path.display().to_string());
+        if !fetched.is_file() {
+            done.unreadable.push(name);
+            continue;
+        }
+        match files.may_write(path, &fetched) {
             None => {}
             Some(false) => {
-                done.conflicts.push(name.clone());
+                done.conflicts.push(name);
                 continue;
             }
             Some(true) => {
-                files.write(name, &fetched).map_err(|error| {
-                    Fault::outside(format!("cannot write `{}`", files.folder.join(name).display())).because(error)
+                files.write(path, &fetched).map_err(|error| {
+                    Fault::outside(format!("cannot write `{}`", files.folder.join(path).display())).because(error)
                 })?;
-                done.written.push(name.clone());
+                done.written.push(name);
             }
         }
         // Only what was not taken over is worth keeping, and the folders that it lies in.
@@ -255,7 +280,8 @@ mod tests {
             std::fs::write(folder.join(path), text).unwrap();
         }
         let paths: Vec<PathBuf> = files.iter().map(|(path, _)| PathBuf::from(path)).collect();
-        let files = SyncBack::note(&folder, &paths, &["**/*.txt".to_owned()], &["no/**".to_owned()]).unwrap();
+        let files =
+            SyncBack::note(&folder, &paths, (&["**/*.txt".to_owned()], &["no/**".to_owned()]), &[".git"]).unwrap();
         (place, files, into)
     }
 
@@ -280,7 +306,7 @@ mod tests {
         std::fs::set_permissions(here.join("a.txt"), std::fs::Permissions::from_mode(0o640)).unwrap();
         std::fs::set_permissions(into.join("new/f.txt"), std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut done = SyncedBack { folder: into.clone(), ..SyncedBack::default() };
-        place(&files, &names.map(str::to_owned), &into, &mut done).unwrap();
+        place(&files, &names.map(PathBuf::from), &into, &mut done).unwrap();
         assert_eq!(done.written, ["a.txt", "new/f.txt"]);
         assert_eq!(done.conflicts, ["sub/b.txt", "gone.txt", "folder.txt", "link.txt", "way/e.txt"]);
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
@@ -297,10 +323,10 @@ mod tests {
         let (_place, files, into) = noted(&[("a.txt", "1")]);
         std::fs::write(into.join("a.txt"), "2").unwrap();
         let mut done = SyncedBack { folder: into.clone(), ..SyncedBack::default() };
-        place(&files, &["a.txt".to_owned()], &into, &mut done).unwrap();
+        place(&files, &[PathBuf::from("a.txt")], &into, &mut done).unwrap();
         assert_eq!((done.fault().is_none(), into.exists(), done.written.len()), (true, false, 1));
         let missing = SyncedBack { missing: vec!["x".to_owned()], ..SyncedBack::default() };
         assert!(missing.fault().unwrap().line().contains("nothing matches: x"));
-        assert!(SyncBack::note(&files.folder, &[], &["/etc/*".to_owned()], &[]).is_err());
+        assert!(SyncBack::note(&files.folder, &[], (&["/etc/*".to_owned()], &[]), &[]).is_err());
     }
 }

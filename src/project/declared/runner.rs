@@ -250,7 +250,8 @@ impl Preparation for DeclaredTests {
         let preparing = Work::Preparing { folder: WORK.to_owned(), filesystem: Filesystem::Default };
         let mut jobs = vec![step(
             preparing,
-            self.call(folder, "prepare").args(self.again.then_some("again")),
+            self.call(folder, "prepare")
+                .args(self.source.as_ref().filter(|_| self.again).map(|source| source.identity())),
             work_folder::PREPARE_LIMIT,
         )];
         if let Some(source) = &self.source {

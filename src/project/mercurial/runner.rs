@@ -101,6 +101,8 @@ pub struct LinuxTests {
     pub ssh: SshProgram,
     /// How long to wait for another run on somebody else's machine.
     pub patience: Duration,
+    /// Whether the machine stays ours: what an earlier run left there is used again, and stays.
+    pub again: bool,
 }
 
 /// The settings of the tests that are kept with a run, so that another process can follow them.
@@ -110,6 +112,8 @@ struct KeptSettings {
     flags: Vec<String>,
     filesystem: Filesystem,
     python: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
 }
 
 /// The image's description of its own source.
@@ -141,14 +145,15 @@ impl LinuxTests {
             checkout: None,
             ssh,
             patience: PATIENCE,
+            again: false,
         }
     }
 
     /// The runner that [`Runner::settings`] describes; its source is on the machine already.
     pub fn from_settings(settings: &serde_json::Value, ssh: SshProgram) -> Result<Self, Fault> {
-        let KeptSettings { tests, flags, filesystem, python } = KeptSettings::deserialize(settings)
+        let KeptSettings { tests, flags, filesystem, python, again } = KeptSettings::deserialize(settings)
             .map_err(|error| Fault::outside("cannot read the settings that were kept of the tests").because(error))?;
-        Ok(Self { tests, flags, filesystem, python_version: python, ..Self::for_following(ssh) })
+        Ok(Self { tests, flags, filesystem, python_version: python, again, ..Self::for_following(ssh) })
     }
 
     fn python(&self, baked_bytes: Option<&[u8]>) -> String {
@@ -217,7 +222,7 @@ impl LinuxTests {
     /// The jobs that follow once the source is on the machine.
     fn jobs_after_sending(&self, folder: &str, checkout: &Checkout) -> Vec<Job> {
         let step = |work, command| Job::Step(Box::new(StepCommand { work, command, limit: PREPARE_LIMIT }));
-        let finish = script(folder, "sync-finish.sh").arg(&checkout.node);
+        let finish = script(folder, "sync-finish.sh").args(self.again.then_some("--again")).arg(&checkout.node);
         let checking_out = step(Work::CheckingOut { revision: checkout.short().to_owned() }, finish);
         // Where that is enough, the changeset alone is built: such a build fits whatever else is changed.
         let first = flags::builds_in_place(&self.flags) && !checkout.rebuilds;
@@ -302,7 +307,10 @@ impl Preparation for LinuxTests {
     }
 
     fn set_up(&self, folder: &str, machine: &Machine) -> Vec<Job> {
-        let command = script(folder, "prepare-work.sh").arg(self.filesystem.name()).args(machine.volume.clone());
+        let command = script(folder, "prepare-work.sh")
+            .args(self.again.then_some("--again"))
+            .arg(self.filesystem.name())
+            .args(machine.volume.clone());
         let work = Work::Preparing { folder: WORK.to_owned(), filesystem: self.filesystem };
         let mut jobs = vec![Job::Step(Box::new(StepCommand { work, command, limit: PREPARE_LIMIT }))];
         if let Some(checkout) = &self.checkout {
@@ -337,7 +345,7 @@ impl Preparation for LinuxTests {
             held: HELD,
             hold: linux::HOLD,
             sign: linux::SHOW_SIGN,
-            cleanup: Some(CLEANUP),
+            cleanup: (!self.again).then_some(CLEANUP),
             patience: self.patience,
             tidying: SHORT,
         }))
@@ -355,6 +363,7 @@ impl Runner for LinuxTests {
             flags: self.flags.clone(),
             filesystem: self.filesystem,
             python: self.python_version.clone(),
+            again: self.again,
         };
         // Texts and lists of them can always be written as JSON.
         serde_json::to_value(settings).unwrap_or_default()

@@ -115,7 +115,13 @@ impl SettingsFile {
 
     /// A copy of `text` for an editor, which goes with the value.
     pub fn draft(&self, text: &str) -> Result<Draft, Fault> {
-        let made = tempfile::Builder::new().prefix("automation-config-").suffix(".toml").tempfile();
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".automation-config-").suffix(".toml");
+        // A copy that a killed process leaves lies with all else that the tool keeps.
+        let made = match self.path.parent().filter(|folder| folder.is_dir()) {
+            Some(folder) => builder.tempfile_in(folder),
+            None => builder.tempfile(),
+        };
         let file = made.map_err(|error| Fault::outside("cannot make a file to edit").because(error))?;
         std::fs::write(file.path(), text).map_err(|error| file::fault("write", file.path(), error))?;
         Ok(Draft { file })

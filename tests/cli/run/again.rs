@@ -15,7 +15,7 @@ fn a_machine_that_is_up_is_worked_on_and_sent_only_what_changed() {
         command.current_dir(&project.folder);
         support::tool::Running::start(command).end()
     };
-    run(&["--shell", "cat a sub/b; echo built >out"]).expect(0).tells(&["Sent 4 files", "seen gone"]);
+    run(&["--shell", "cat a sub/b; echo built >out"]).expect(0).tells(&["Sent 3 files", "seen gone"]);
     project.write("a", "2\n");
     fs::remove_file(project.folder.join("sub/c")).unwrap();
     let second = run(&["--shell", "cat a out; ls sub"]).expect(0).tells(&["Sent 1 file of"]);
@@ -36,6 +36,13 @@ fn a_machine_that_is_up_is_worked_on_and_sent_only_what_changed() {
     ] {
         run(&words).expect(125).tells(&[told]);
     }
+    // Another folder's files do not mix with these.
+    let other = project.place.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("own"), "").unwrap();
+    let mut command = project.place.command(&["run", "--machine", &machine, "--", "ls"]);
+    command.current_dir(&other);
+    assert_eq!(support::tool::Running::start(command).end().expect(0).text(), "own\n");
     project.run(&["--machine", "hg-nothing", "--", "true"]).expect(125).tells(&["no machine `hg-nothing`"]);
     project.place.run(&["machine", "down", &machine]).expect(0);
     project.place.assert_clean();
@@ -79,5 +86,13 @@ fn a_watched_command_runs_again_on_its_machine_when_a_file_changes() {
     assert!(turns[0].starts_with("turn 1 1 ") && turns[2].starts_with("turn 2 1 9 "), "{turns:?}");
     done.tells(&["Changed: a", "Changed: sub/new", "seen gone"]);
     project.run(&["--watch", "--detach", "--", "true"]).expect(125).tells(&["cannot be used with"]);
+    // The last state was never run: that is no success.
+    project.write("a", "1\n");
+    let running = project.start(&["--watch", "--", "true"]);
+    running.wait_for("Waiting for changes");
+    project.write(".env", "KEY");
+    running.wait_for("looks like a credential");
+    running.signal(Signal::INT);
+    drop(running.end().expect(125));
     project.place.assert_clean();
 }

@@ -1,6 +1,8 @@
 //! Files that come back into the folder, the user that a command runs as, and a command that a person talks with.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 
 use support::terminal::Terminal;
 
@@ -82,5 +84,49 @@ fn a_person_talks_with_a_command_on_a_terminal() {
     project.place.assert_certified(&run);
     project.run(&["-t", "--", "true"]).expect(125).tells(&["standard input or output is none"]);
     project.run(&["-t", "--detach", "--", "true"]).expect(125).tells(&["cannot be used with"]);
+    project.place.assert_clean();
+}
+
+#[test]
+fn nothing_comes_back_that_a_program_here_would_obey_and_no_link_is_followed() {
+    let project = Project::with(&[("a", "1\n")]);
+    symlink("a", project.folder.join("link")).unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff");
+    fs::write(project.folder.join(odd), "1\n").unwrap();
+    // What nobody touched is no error, whatever it is.
+    project.run(&["--sync-back", "**", "--", "true"]).expect(0);
+    let line = "mkdir -p sub/.git .hg; echo x >.hg/hgrc; echo x >sub/.git/config; ln -s /etc dir; ln -s /etc/passwd word; \
+                echo 2 >a; echo 2 >\"$(printf 'odd\\377')\"; mkfifo pipe";
+    project.run(&["--sync-back", "**", "--shell", line]).expect(0).tells(&["Brought back 2 changed files: a, odd"]);
+    let mut names: Vec<_> = fs::read_dir(&project.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, [std::ffi::OsStr::new("a"), "link".as_ref(), odd]);
+    assert_eq!(fs::read_to_string(project.folder.join(odd)).unwrap(), "2\n");
+    assert!(fs::read_link(project.folder.join("link")).is_ok());
+    let into = project.folder.to_str().unwrap();
+    project.run(&["--artifacts", into, "--artifact", "a", "--", "true"]).expect(125).tells(&["would replace"]);
+    project.run(&["--shell", " "]).expect(125).tells(&["would run nothing"]);
+    project.place.assert_clean();
+}
+
+#[test]
+fn what_is_newer_here_is_newer_there() {
+    let project = Project::new();
+    for number in 0..300 {
+        project.write(&format!("f{number:03}"), "x");
+        let age = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000 - number);
+        fs::File::options()
+            .write(true)
+            .open(project.folder.join(format!("f{number:03}")))
+            .unwrap()
+            .set_modified(age)
+            .unwrap();
+    }
+    // Files that arrive at the same tick of the clock have one time.
+    let line = "before=; for file in $(printf '%s\\n' f* | sort -r); do [ -z \"$before\" ] || [ ! \"$before\" -nt $file ] || exit 9; before=$file; done";
+    project.shell(line).expect(0);
+    let machine = project.place.up(&["--image", "linux-dev"]);
+    project.run(&["--machine", &machine, "--shell", line]).expect(0);
+    project.place.run(&["machine", "down", &machine]).expect(0);
     project.place.assert_clean();
 }

@@ -1,5 +1,6 @@
 //! `automation machine up`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use flow::image::bake::request_with_image;
@@ -13,6 +14,7 @@ use model::filesystem::Filesystem;
 use model::machine::{Machine, ProviderKind};
 use model::provider::MachineRequest;
 use model::work::Work;
+use project::image::{ImageChoice, SetUp};
 
 use crate::command::dry_run::{self, Wanted};
 use crate::command::image::baking_for;
@@ -30,6 +32,9 @@ pub struct Args {
     /// The image's definition, as `image build` takes it
     #[arg(long, value_name = "NAME", default_value = "linux-dev")]
     image: String,
+    /// A line for the shell, or a file with a script, that root runs on the image once; the result is kept as an image of its own
+    #[arg(long, value_name = "LINE|FILE")]
+    setup: Option<String>,
     #[command(flatten)]
     machine: MachineArgs,
     /// How long it lives
@@ -83,8 +88,9 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     let definition = context.definition(&args.image)?;
     let distro = args.machine.distro(&context, &definition);
+    let set_up = args.setup.as_deref().map(|setup| SetUp::read(setup, Path::new(""))).transpose()?;
     let plan = definition
-        .plan(&args.machine.parameters.choice(&context, &definition, distro)?)
+        .plan(&ImageChoice { set_up, ..args.machine.parameters.choice(&context, &definition, distro)? })
         .map_err(|fault| args.machine.name_setting(&context, fault))?;
     let order = Order {
         volume: args.volume,

@@ -37,6 +37,9 @@ impl Project {
         };
         let Some(name) = name else {
             let command = file.as_ref().map(ProjectFile::usual).unwrap_or_default();
+            if args.shell.as_ref().is_some_and(|line| line.trim().is_empty()) {
+                return Err(Fault::usage("the line of `--shell` is blank, and would run nothing"));
+            }
             let words = match &args.shell {
                 Some(line) => ["bash", "-c", line].map(str::to_owned).to_vec(),
                 None => args.words.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::project::command::FolderCommand;
 use ::project::file::ProjectCommand;
 use ::project::image::SetUp;
-use ::project::source::Source;
+use ::project::source::{OWN, Source};
 use flow::order::Order;
 use flow::transfer::artifacts::Fetch;
 use flow::transfer::sync_back::SyncBack;
@@ -29,6 +29,10 @@ use crate::compose::Context;
 
 /// The definition of the image where nothing is said.
 const USUAL_IMAGE: &str = "plain";
+
+/// What is told where a file asks for a set-up of an image, and no image is booted.
+const SETUP_LEFT: &str = "warning: the `setup` of `automation.toml` is for an image, and is not done on a machine that is there already; \
+                          `automation machine up --setup LINE` makes one with it";
 
 /// The longest standard input, bytes: it is held in memory until the command begins.
 const INPUT_CAP: u64 = 64 << 20;
@@ -97,6 +101,9 @@ impl Args {
     ) -> Result<Resolved, Fault> {
         let Project { command, folder, root } = project;
         self.refuse_unfit(context, kind)?;
+        if kind == ProviderKind::Host && command.setup.is_some() {
+            context.screen.message(SETUP_LEFT);
+        }
         let points = self.points(kind)?;
         let mut artifacts = self.artifacts.clone();
         artifacts.add(command.artifacts.clone());
@@ -110,9 +117,13 @@ impl Args {
         let chosen = points.iter().map(choose).collect::<Result<Vec<_>, Fault>>()?;
         let (secrets, input) = (self.variables.secrets()?, self.input()?);
         let source = self.source(context, &folder, &workdir).await?;
+        if fetch.into.as_ref().is_some_and(|into| into.canonicalize().is_ok_and(|into| into == source.top)) {
+            return Err(Fault::usage("`--artifacts` names the folder that is sent, whose files it would replace")
+                .hint("Name another folder; `--sync-back GLOB` brings changed files into the folder itself."));
+        }
         let sync_back = match self.sync_back.as_slice() {
             [] => None,
-            globs => Some(SyncBack::note(&source.top, &source.paths, globs, artifacts.excluded())?),
+            globs => Some(SyncBack::note(&source.top, &source.paths, (globs, artifacts.excluded()), &OWN)?),
         };
         let (input, source, words) = (Arc::from(input), Arc::new(source), command.words);
         let patience = self.wait.unwrap_or(::project::PATIENCE);
@@ -167,10 +178,12 @@ impl Args {
                 known.push((axis, self.variables.has(name).then_some("--env")));
             }
         }
+        // For the hint: whoever names it as it stands gets another answer above.
+        known.push(("env.NAME", None));
         let points = self.matrix.points(&known)?;
         let of_image = points.iter().any(|point| point.get(DISTRO).is_some() || point.get(IMAGE).is_some());
         if kind == ProviderKind::Host && of_image {
-            return Err(Fault::usage("a machine that somebody else made has the image that it has")
+            return Err(Fault::usage("a machine that is there already has the image that it has")
                 .hint("Leave the axes `distro` and `image` out of `--matrix`."));
         }
         on_machines(points, self.machines)

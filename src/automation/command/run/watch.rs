@@ -1,7 +1,7 @@
 //! `automation run --watch`: the command again, each time its files change.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ::project::command::FolderCommand;
 use ::project::watcher::Watcher;
@@ -26,6 +26,8 @@ pub(super) struct SourceWatch<'a> {
     args: &'a Args,
     command: FolderCommand,
     watcher: Mutex<Watcher>,
+    /// Why the files that there are now cannot be sent.
+    unseen: std::sync::Mutex<Option<Fault>>,
 }
 
 impl<'a> SourceWatch<'a> {
@@ -33,7 +35,7 @@ impl<'a> SourceWatch<'a> {
     pub(super) fn begin(session: &'a Session, args: &'a Args, command: &FolderCommand) -> Result<Self, Fault> {
         let source = command.source.as_ref().ok_or_else(|| Fault::usage("there are no files to watch"))?;
         let watcher = Mutex::new(Watcher::new(source)?);
-        Ok(Self { session, args, command: command.clone(), watcher })
+        Ok(Self { session, args, command: command.clone(), watcher, unseen: std::sync::Mutex::default() })
     }
 
     /// The command with the files that there are now, if they changed.
@@ -66,17 +68,29 @@ impl Watch for SourceWatch<'_> {
         }
     }
 
+    fn unseen(&self) -> Option<Fault> {
+        self.unseen.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     async fn next(&self) -> Result<Box<dyn UserCommand>, Fault> {
         let mut watcher = self.watcher.lock().await;
         self.session.context.screen.message("Waiting for changes; Ctrl-C ends it.");
         loop {
             // What changed while the command ran was told already.
             watcher.wait().await;
-            match self.look(&mut watcher).await {
-                Ok(Some(command)) => return Ok(Box::new(command)),
+            let looked = self.look(&mut watcher).await;
+            let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+            match looked {
+                Ok(Some(command)) => {
+                    *unseen = None;
+                    return Ok(Box::new(command));
+                }
                 Ok(None) => {}
                 // It is mended by a change as well.
-                Err(fault) => self.session.context.screen.message(&error::render(&fault)),
+                Err(fault) => {
+                    self.session.context.screen.message(&error::render(&fault));
+                    *unseen = Some(fault);
+                }
             }
         }
     }

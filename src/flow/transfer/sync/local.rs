@@ -86,6 +86,12 @@ impl LocalTree {
         records
     }
 
+    /// When a file or link was changed last, by its seconds and nanoseconds; none for a folder.
+    pub fn age(&self, path: &Path) -> Option<(i64, i64)> {
+        let entry = self.entries.get(path)?;
+        (!matches!(entry.kind, LocalKind::Folder)).then_some((entry.id[1], entry.id[2]))
+    }
+
     /// The first of these files that was changed since it was hashed.
     pub fn find_changed<'a>(&self, top: &Path, paths: &'a [PathBuf]) -> Option<&'a PathBuf> {
         paths.iter().find(|path| match self.entries.get(*path) {

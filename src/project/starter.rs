@@ -164,6 +164,9 @@ mod tests {
     use super::*;
     use crate::file::{NAME, ProjectFile};
 
+    /// The files of a project, what it is taken for, and how its command begins.
+    type Case = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+
     fn made(files: &[(&str, &str)]) -> (Starter, ProjectFile) {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_project_gets_a_file_that_can_be_read() {
-        let cases: &[(&[(&str, &str)], &str, &str)] = &[
+        let cases: &[Case] = &[
             (&[("Cargo.toml", "")], "a Rust project", "cargo test \"$@\""),
             (&[("package.json", "")], "a Node.js project", "npm install && npm test"),
             (&[("package.json", ""), ("package-lock.json", "")], "a Node.js project", "npm ci && npm test"),

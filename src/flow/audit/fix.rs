@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
-use model::machine::{HostKey, Machine, Platform};
+use model::machine::{Address, Machine, Platform};
 use model::resource::{Fate, Resource, ResourceKind, ResourceState};
 use model::task::StepCommand;
 
@@ -145,11 +145,11 @@ async fn clean_remote(
     Ok(Resource { state: ResourceState::Gone, ..row })
 }
 
-/// Whether a run worked on a machine of ours that it had not made, and that is not there any more: so are the files on it. Such a machine
-/// proves itself by a key that was made for it.
+/// Whether a run worked on a machine of this computer that it had not made, and that is not there any more: so are the files on it. Only
+/// such a machine is reached through a guard of ours.
 fn went_with_its_machine(found: &Machine, machines: &[Machine]) -> bool {
-    let is_made = |other: &&Machine| !other.provider.machines_stay() && other.address == found.address;
-    matches!(found.host_key, HostKey::Exact { .. }) && !machines.iter().any(|other| is_made(&other))
+    let is_made = |other: &Machine| !other.provider.machines_stay() && other.address == found.address;
+    matches!(found.address, Address::Handover { .. }) && !machines.iter().any(is_made)
 }
 
 /// Records the end of runs whose driver died, or whose machine ended while nobody followed it, once nothing is left of

@@ -273,7 +273,9 @@ impl Drive<'_> {
         let turn = match key {
             Some(key) if self.builds.find(key).is_none() => {
                 let turn = self.crew.turn(key);
-                Some(until_stopped(run, async { Ok(turn.lock_owned().await) }).await?)
+                let held = until_stopped(run, async { Ok(turn.lock_owned().await) }).await?;
+                // Where another machine has made the build meanwhile, all that waited go on side by side.
+                self.builds.find(key).is_none().then_some(held)
             }
             _ => None,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use guest::{self, linux};
-use model::base::{quote, text};
+use model::base::quote;
 use model::event::Teller;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
@@ -174,9 +174,7 @@ impl Preparation for FolderCommand {
     }
 
     fn brings(&self) -> Option<String> {
-        let source = self.source.as_ref()?;
-        let size = source.size();
-        Some(format!("{}, {}: {}", text::pluralize(size.files, "file"), text::bytes(size.bytes), source.words()))
+        self.source.as_ref().map(|source| source.outline())
     }
 
     fn place(&self) -> Option<String> {

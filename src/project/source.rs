@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use globset::{GlobBuilder, GlobMatcher};
+use model::base::text;
 use model::fault::Fault;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -160,6 +161,12 @@ impl Source {
     pub fn credentials(&self) -> Vec<&Path> {
         let paths = self.paths.iter().filter(|path| self.unknown.contains(*path));
         paths.map(PathBuf::as_path).filter(|path| credentials::is_one(&self.top, path)).collect()
+    }
+
+    /// How much it is, and what, in words.
+    pub fn outline(&self) -> String {
+        let size = self.size();
+        format!("{}, {}: {}", text::pluralize(size.files, "file"), text::bytes(size.bytes), self.words())
     }
 
     /// What it is, in words.

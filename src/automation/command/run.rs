@@ -169,9 +169,9 @@ async fn show_machines(context: &Context, args: &Args, resolved: &Resolved) -> R
 /// Prints what would be sent.
 async fn show_plan(context: &Context, args: &Args, project: &Project) -> Result<i32, Fault> {
     let source = args.files.find(&project.folder).await?;
-    let (screen, size) = (&context.screen, source.size());
+    let screen = &context.screen;
     if args.json {
-        screen.json(&size);
+        screen.json(&source.size());
         return Ok(error::exit::OK);
     }
     for path in &source.paths {
@@ -180,11 +180,6 @@ async fn show_plan(context: &Context, args: &Args, project: &Project) -> Result<
     for path in args.files.refused(&source)? {
         screen.message(&format!("Would be refused without `--allow-file`: {}", path.display()));
     }
-    screen.message(&format!(
-        "{}, {}: {}",
-        text::pluralize(size.files, "file"),
-        text::bytes(size.bytes),
-        source.words()
-    ));
+    screen.message(&source.outline());
     Ok(error::exit::OK)
 }

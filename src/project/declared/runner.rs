@@ -279,9 +279,7 @@ impl Preparation for DeclaredTests {
     }
 
     fn brings(&self) -> Option<String> {
-        let source = self.source.as_ref()?;
-        let size = source.size();
-        Some(format!("{}, {}: {}", text::pluralize(size.files, "file"), text::bytes(size.bytes), source.words()))
+        self.source.as_ref().map(|source| source.outline())
     }
 
     fn place(&self) -> Option<String> {

@@ -396,6 +396,10 @@ impl Process for DummyProcess {
             self.chunk += 1;
             return Some(chunk.clone());
         }
+        if !self.reply.takes.is_zero() {
+            tokio::time::sleep(self.reply.takes).await;
+            self.reply.takes = Duration::ZERO;
+        }
         if self.reply.hangs {
             self.dummy.gone.cancelled().await;
             self.lost = true;

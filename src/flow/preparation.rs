@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod hold;
+pub mod turns;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -93,9 +94,9 @@ pub async fn prepare(
     let mut done = JobsDone { sending, ..JobsDone::default() };
     done.run(run, durable, preparation, jobs, (target, builds)).await?;
     let JobsDone { sending, sent, outcome } = done;
-    let build = outcome.as_ref().map_or(Duration::ZERO, |outcome| outcome.took);
+    let (build, waited) = outcome.as_ref().map_or_else(Default::default, |outcome| (outcome.took, outcome.waited));
     // The jobs after the sending belong to it: the source is checked out, changes are applied.
-    let push = sending.map_or(sent, |since| since.elapsed().saturating_sub(build));
+    let push = sending.map_or(sent, |since| since.elapsed().saturating_sub(build + waited));
     Ok((SetUpTimes { build, push, ..SetUpTimes::default() }, outcome))
 }
 

@@ -99,6 +99,11 @@ pub enum Work {
         /// Its name.
         what: String,
     },
+    /// The software under test is built by another machine of the run, and taken from there.
+    WaitingForBuild {
+        /// Its name.
+        what: String,
+    },
     /// A package is signed on this computer.
     Signing {
         /// Its name.
@@ -208,6 +213,7 @@ impl Work {
             Self::CheckingOut { revision } => format!("Checking out {revision}"),
             Self::ApplyingChanges => "Applying uncommitted changes".to_owned(),
             Self::Building { what } => format!("Building {what}"),
+            Self::WaitingForBuild { what } => format!("Waiting for the build of {what} by another machine"),
             Self::Signing { name } => format!("Signing {name}"),
             Self::RestoringBuild { what } => format!("Restoring the build of {what}"),
             Self::ListingTests => "Listing the tests".to_owned(),
@@ -233,6 +239,7 @@ impl Work {
         match (self, moved) {
             (
                 Self::WaitingForHolder { .. }
+                | Self::WaitingForBuild { .. }
                 | Self::Synchronising { .. }
                 | Self::Copying { .. }
                 | Self::RunningCommand { .. }

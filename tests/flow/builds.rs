@@ -63,6 +63,12 @@ impl BuildStore for Kept {
 async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<BuildOutcome, Fault>) {
     let theatre = Theatre::new();
     theatre.tasks.on("make", make).on("restore", restore);
+    let outcome = built_on_machine(&theatre, kept).await;
+    (theatre, outcome)
+}
+
+/// What a machine of the theatre's run comes to.
+async fn built_on_machine(theatre: &Theatre, kept: &Kept) -> Result<BuildOutcome, Fault> {
     let machine = theatre.dummy.create(&theatre.request(), &|_, _, _| Ok(()), &Teller::silent()).await.unwrap();
     let first = Box::new(theatre.remote.clone());
     let durable =
@@ -77,8 +83,7 @@ async fn built(kept: &Kept, make: Reply, restore: Reply) -> (Theatre, Result<Bui
         restore: stepped("restore", Work::RestoringBuild { what: "0123".into() }),
         packed: PACKED.into(),
     };
-    let outcome = build(&theatre.run, &durable, kept, &wanted).await;
-    (theatre, outcome)
+    build(&theatre.run, &durable, kept, &wanted).await
 }
 
 fn made() -> Reply {
@@ -147,4 +152,35 @@ async fn a_build_that_cannot_be_kept_is_used_all_the_same() {
 async fn a_build_that_takes_too_long_is_the_machines_fault() {
     let fault = built(&Kept::default(), Reply::ok().hang(), Reply::ok()).await.1.unwrap_err();
     assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Infrastructure, "the build of 0123 was lost"));
+}
+
+/// Three machines of a run that need the same build at once.
+async fn built_on_three(theatre: &Theatre, kept: &Kept) -> Vec<BuildOutcome> {
+    let all = (0..3).map(|_| built_on_machine(theatre, kept));
+    futures_util::future::join_all(all).await.into_iter().map(Result::unwrap).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_machine_of_a_run_builds_and_the_others_take_it_from_there_side_by_side() {
+    let (theatre, kept) = (Theatre::new(), Kept::default());
+    let (span, restores) = (Duration::from_secs(20), Duration::from_secs(5));
+    theatre.tasks.on("make", made().after(span)).on("restore", Reply::ok().after(restores));
+    let began = tokio::time::Instant::now();
+    let outcomes = built_on_three(&theatre, &kept).await;
+    let origins: Vec<_> = outcomes.iter().map(|outcome| outcome.built).collect();
+    assert_eq!(origins, [BuildOrigin::Made, BuildOrigin::Kept, BuildOrigin::Kept]);
+    assert_eq!(theatre.tasks.started(), ["make", "restore", "restore"]);
+    assert!(began.elapsed() < span + 2 * restores, "one restored after the other: {:?}", began.elapsed());
+    assert_eq!(theatre.events.count("step Waiting for the build of 0123 by another machine"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_fails_on_one_machine_of_a_run_is_not_tried_on_the_others() {
+    let (theatre, kept) = (Theatre::new(), Kept::default());
+    theatre.tasks.on("make", Reply::exit(Exit::Code(1)).stderr("error: no\n").after(Duration::from_secs(20)));
+    let outcomes = built_on_three(&theatre, &kept).await;
+    assert_eq!(theatre.tasks.started(), ["make"]);
+    for outcome in outcomes {
+        assert_eq!(outcome.failed.unwrap().0, Exit::Code(1));
+    }
 }

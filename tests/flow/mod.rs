@@ -28,6 +28,7 @@ use connection::dummy::provider::DummyProvider;
 use connection::dummy::{Dummy as Remote, DummyConnector};
 use flow::lease::{self as leases, Completion, LeaseEnd};
 use flow::order::Order;
+use flow::preparation::turns::Turns;
 use flow::run::{Run, saturating_add};
 use flow::site::{Images, Site};
 use flow::task::durable::Durable;
@@ -194,6 +195,7 @@ impl Theatre {
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
             owner: "ann@example".into(),
+            turns: Turns::default(),
         };
         let tasks = Supervised::on_machine(&remote);
         Self { dummy, remote, tasks, journal, events, run, site, dir }

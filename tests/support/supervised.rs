@@ -100,6 +100,7 @@ impl Supervised {
             let rest = bytes[usize::try_from(skipped).unwrap()..].to_vec();
             sent = if matches!(chunk, Chunk::Stdout(_)) { sent.stdout(rest) } else { sent.stderr(rest) };
         }
+        let sent = sent.after(reply.takes());
         Some(if reply.hangs() { sent.hang() } else { sent })
     }
 }

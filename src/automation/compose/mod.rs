@@ -21,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use flow::look::Estate;
+use flow::preparation::turns::Turns;
 use flow::run::Run;
 use flow::site::Sites;
 use jiff::Timestamp;
@@ -454,6 +455,7 @@ impl Context {
             journal: Arc::clone(&self.journal),
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
+            turns: Turns::default(),
         }
     }
 }

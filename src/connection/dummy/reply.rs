@@ -1,5 +1,7 @@
 //! The answer of a dummy machine to a command, as a test defines it.
 
+use std::time::Duration;
+
 use model::exit::Exit;
 use model::task::Chunk;
 
@@ -9,6 +11,7 @@ pub struct Reply {
     pub(super) chunks: Vec<Chunk>,
     pub(super) exit: Exit,
     pub(super) hangs: bool,
+    pub(super) takes: Duration,
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) folders: Vec<String>,
 }
@@ -16,7 +19,7 @@ pub struct Reply {
 impl Reply {
     /// A reply that ends with `exit`.
     pub fn exit(exit: Exit) -> Self {
-        Self { chunks: Vec::new(), exit, hangs: false, files: Vec::new(), folders: Vec::new() }
+        Self { chunks: Vec::new(), exit, hangs: false, takes: Duration::ZERO, files: Vec::new(), folders: Vec::new() }
     }
 
     /// A reply that ends with status 0.
@@ -63,6 +66,18 @@ impl Reply {
     #[must_use]
     pub fn hang(mut self) -> Self {
         self.hangs = true;
+        self
+    }
+
+    /// How long it takes to end.
+    pub fn takes(&self) -> Duration {
+        self.takes
+    }
+
+    /// Makes the command take so long from its output to its end.
+    #[must_use]
+    pub fn after(mut self, takes: Duration) -> Self {
+        self.takes = takes;
         self
     }
 

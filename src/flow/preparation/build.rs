@@ -10,6 +10,7 @@ use model::exit::Exit;
 use model::fault::Fault;
 use model::output::follow;
 
+use crate::preparation::turns::BuildFailure;
 use crate::run::Run;
 use crate::task::durable::Durable;
 use crate::task::lines::Lines;
@@ -31,32 +32,47 @@ pub struct BuildOutcome {
     pub built: BuildOrigin,
     /// How long it took, by the wall clock.
     pub took: Duration,
+    /// How long another machine of the run was waited for, which made it.
+    pub waited: Duration,
     /// How it failed, with its last output; none if the build is there.
-    pub failed: Option<(Exit, String)>,
+    pub failed: Option<BuildFailure>,
 }
 
-/// Puts a build in place: a kept one if it fits, else one that is made now, and kept. The outcome reports a build that
-/// fails; a machine that is lost meanwhile is a fault.
+/// Puts a build in place: a kept one if it fits, else one that is made now, and kept. Of the machines of a run that need the same one,
+/// one makes it while the others wait. The outcome reports a build that fails; a machine that is lost meanwhile is a fault.
 pub async fn build(run: &Run, durable: &Durable, store: &dyn BuildStore, build: &Build) -> Result<BuildOutcome, Fault> {
-    let began = Instant::now();
-    if let Some(packed) = build.key.as_deref().and_then(|key| store.find(key))
-        && restore(run, durable, store, build, &packed).await?
-    {
-        return Ok(BuildOutcome { built: BuildOrigin::Kept, took: began.elapsed(), failed: None });
+    let asked = Instant::now();
+    let mut turn = match build.key.as_deref() {
+        Some(key) if store.find(key).is_none() => Some(run.turns.take(&run.teller, key, build).await),
+        _ => None,
+    };
+    let (waited, began) = (asked.elapsed(), Instant::now());
+    if let Some(failure) = turn.as_deref().and_then(Option::clone) {
+        return Ok(BuildOutcome { built: BuildOrigin::Made, took: Duration::ZERO, waited, failed: Some(failure) });
+    }
+    if let Some(packed) = build.key.as_deref().and_then(|key| store.find(key)) {
+        // All that waited go on side by side.
+        drop(turn.take());
+        if restore(run, durable, store, build, &packed).await? {
+            return Ok(BuildOutcome { built: BuildOrigin::Kept, took: began.elapsed(), waited, failed: None });
+        }
     }
     let (built, failed) = make(run, durable, build).await?;
     let took = began.elapsed();
+    if let (Some(turn), Some(failure)) = (&mut turn, &failed) {
+        **turn = Some(failure.clone());
+    }
     if built == BuildOrigin::Made
         && failed.is_none()
         && let Some(key) = &build.key
     {
         keep(run, durable, store, build, key).await;
     }
-    Ok(BuildOutcome { built, took, failed })
+    Ok(BuildOutcome { built, took, waited, failed })
 }
 
 /// Builds; the output of the build becomes details of its step.
-async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(BuildOrigin, Option<(Exit, String)>), Fault> {
+async fn make(run: &Run, durable: &Durable, build: &Build) -> Result<(BuildOrigin, Option<BuildFailure>), Fault> {
     let showing = run.teller.begin(build.make.work.clone());
     let mut lines = Lines::new(run);
     let deadline = Deadline::after(build.make.limit, format!("the build of {} to end", build.what));

@@ -61,6 +61,7 @@ fn works() -> Vec<Work> {
         Work::ApplyingChanges,
         Work::Signing { name: "a.exe".into() },
         Work::Building { what: "0123".into() },
+        Work::WaitingForBuild { what: "0123".into() },
         Work::RestoringBuild { what: "0123".into() },
         Work::ListingTests,
         Work::SendingFiles { from: "/home/me/x".into() },

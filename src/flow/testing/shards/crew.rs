@@ -1,8 +1,6 @@
 //! What all machines of a run share while its tests are under way, in whatever cell they work.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use model::fault::Fault;
 use model::machine::Machine;
@@ -13,8 +11,6 @@ use crate::run::Run;
 
 /// All machines of a run.
 pub(super) struct Crew {
-    /// Each is held while a build is made that others can use; by the key of the build.
-    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// How many machines have not come to their first test, and who waits for that.
     unready: AtomicUsize,
     ready: Notify,
@@ -37,17 +33,10 @@ impl Crew {
     /// So many machines.
     pub(super) fn new(machines: usize) -> Self {
         Self {
-            turns: Mutex::default(),
             unready: AtomicUsize::new(machines),
             ready: Notify::new(),
             announced: tokio::sync::Mutex::new(None),
         }
-    }
-
-    /// The turn to make the build of this key.
-    pub(super) fn turn(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(turns.entry(key.to_owned()).or_default())
     }
 
     /// One place for a machine is at its first test, or never will be.

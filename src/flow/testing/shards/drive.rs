@@ -11,7 +11,6 @@ use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::{Machine, ProviderKind};
 use model::output::{OutputLimits, run_command};
-use model::preparation::Job;
 use model::provider::MachineRequest;
 use model::run::RunFolder;
 use model::runner::{Runner, RunnerRecord};
@@ -19,7 +18,7 @@ use tokio::sync::OnceCell;
 
 use crate::contract;
 use crate::image::bake::{BakeOptions, request_with_image};
-use crate::lease::{Completion, LeaseEnd, until_stopped, with_machine};
+use crate::lease::{Completion, LeaseEnd, with_machine};
 use crate::order::Order;
 use crate::preparation::{cleaning, folder, hold};
 use crate::run::Run;
@@ -218,7 +217,8 @@ impl Drive<'_> {
         place: &Counted,
     ) -> Result<Completion<()>, Fault> {
         let run = &self.run.on(&machine.id);
-        let ready = worker::unless_taken_back(durable, self.set_up(run, machine, durable, target)).await?;
+        let preparing = set_up(run, machine, durable, self.job.runner, target, self.builds);
+        let ready = worker::unless_taken_back(durable, preparing).await?;
         self.select(&ready)?;
         if self.close_unbuilt(&ready)? {
             return Ok(Completion::Release(()));
@@ -255,33 +255,6 @@ impl Drive<'_> {
             _ => worker.serve().await,
         };
         worker.complete(served?).await
-    }
-
-    /// Makes a machine ready. Where the source is built and the build can be kept, one machine does that, and the others take it from there.
-    async fn set_up(
-        &self,
-        run: &Run,
-        machine: &Machine,
-        durable: &Durable,
-        target: &Path,
-    ) -> Result<ReadyMachine, Fault> {
-        let jobs = self.job.runner.set_up(durable.folder(), machine);
-        let key = jobs.iter().find_map(|job| match job {
-            Job::Build(build) => build.key.as_deref(),
-            Job::Step(_) | Job::Send | Job::SendFiles(_) => None,
-        });
-        let turn = match key {
-            Some(key) if self.builds.find(key).is_none() => {
-                let turn = self.crew.turn(key);
-                let held = until_stopped(run, async { Ok(turn.lock_owned().await) }).await?;
-                // Where another machine has made the build meanwhile, all that waited go on side by side.
-                self.builds.find(key).is_none().then_some(held)
-            }
-            _ => None,
-        };
-        let ready = set_up(run, machine, durable, self.job.runner, target, self.builds).await;
-        drop(turn);
-        ready
     }
 
     /// Fixes the tests.

@@ -124,6 +124,8 @@ pub enum TestsEvent {
         /// The number of the part among those of the machine, from 1.
         part: u32,
     },
+    /// The machine that is the subject gets no more tests: its runner began none too often, and another machine is there.
+    MachineWithdrawn,
     /// The run was lost; the report is asked for once more.
     ReportAskedAgain,
     /// The run has a verdict.
@@ -212,6 +214,9 @@ impl TestsEvent {
                 Words::Test(format!("{test} {}{took}{reason}", outcome.words()))
             }
             Self::PartEnded { part } => Words::Test(format!("part {part} has ended")),
+            Self::MachineWithdrawn => {
+                Words::Warning("its test runner began no test several times in a row: it gets no more tests".to_owned())
+            }
             Self::ReportAskedAgain => Words::Warning("the run was lost; trying once more for the report".to_owned()),
             Self::Judged { summary, .. } => Words::Outcome(summary.clone()),
             Self::NotBuilt { look } => Words::Outcome(format!(

@@ -161,6 +161,7 @@ fn of_tests() -> Vec<EventKind> {
         TestsEvent::Selected { tests: 3, foreseen: Some(Duration::from_secs(75)) },
         TestsEvent::TestBegan { test: "test-a.t".into() },
         TestsEvent::PartEnded { part: 2 },
+        TestsEvent::MachineWithdrawn,
         TestsEvent::ended(&TestResult::of(
             "test-a.t".into(),
             TestOutcome::Failed,

@@ -11,26 +11,35 @@ pub(super) fn results(queue: &Queue, why: &str) -> Vec<TestResult> {
     let mut results: Vec<TestResult> = queue.strangers.values().cloned().collect();
     for (name, item) in &queue.items {
         let Some(counts) = policy.deciding(&item.tries) else {
+            if let Some(last) = item.losses.last() {
+                let others = item.losses[..item.losses.len() - 1].iter().filter_map(other);
+                results.push(TestResult { others: others.collect(), ..last.clone() });
+                continue;
+            }
             // Where enough had failed, nobody wanted this test any more.
             let (outcome, why) = match (queue.stopped(), queue.closed()) {
                 (Some(stopped), _) => (TestOutcome::Skipped, stopped),
                 (None, Some(closed)) => (closed.outcome, closed.why.as_str()),
-                (None, None) => (TestOutcome::Lost, why),
+                (None, None) => (TestOutcome::Lost, item.why.as_deref().unwrap_or(why)),
             };
             results.push(TestResult::of(name.clone(), outcome, None, Some(why.to_owned())));
             continue;
         };
-        let others = item.tries.iter().filter(|tried| tried.attempt != counts.attempt).filter_map(|tried| {
-            Some(OtherAttempt {
-                attempt: tried.attempt.clone()?,
-                outcome: tried.outcome,
-                took: tried.took,
-                reason: tried.reason.clone(),
-                began_at: tried.began_at,
-            })
-        });
-        results.push(TestResult { others: others.collect(), ..counts.clone() });
+        let tries = item.tries.iter().chain(&item.losses).filter(|tried| tried.attempt != counts.attempt);
+        let mut others: Vec<OtherAttempt> = tries.filter_map(other).collect();
+        others.sort_by_key(|other| other.attempt.number);
+        results.push(TestResult { others, ..counts.clone() });
     }
     results.sort_by(|a, b| a.name.cmp(&b.name));
     results
+}
+
+fn other(tried: &TestResult) -> Option<OtherAttempt> {
+    Some(OtherAttempt {
+        attempt: tried.attempt.clone()?,
+        outcome: tried.outcome,
+        took: tried.took,
+        reason: tried.reason.clone(),
+        began_at: tried.began_at,
+    })
 }

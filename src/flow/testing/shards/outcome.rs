@@ -64,8 +64,10 @@ pub(super) fn end(record: ShardRecord, queue: &Queue, why: &str, left: Vec<Machi
         test.muted = mute::find(&record.mutes, &test.name);
     }
     let build = queue.closed().and_then(|closing| closing.build.clone());
-    let failed = u32::from(tests.iter().any(|test| test.outcome.is_failure()));
-    let (runner, said) = build.map_or((Exit::Code(failed), None), |(exit, said)| (exit, Some(said)));
+    // A runner that failed with tests that passed later says nothing of the whole.
+    let all_well = tests.iter().all(|test| test.outcome.is_known() && !test.outcome.is_failure());
+    let worst = Exit::Code(if all_well { 0 } else { queue.worst_status() });
+    let (runner, said) = build.map_or((worst, None), |(exit, said)| (exit, Some(said)));
     ShardsEnd::Ended(Box::new(Ended {
         record,
         selection: queue.selection().clone(),

@@ -137,9 +137,12 @@ impl Line {
         }
     }
 
-    /// A test of this run took so long. Those that earlier runs tell of say nothing of the others, which are new.
-    pub(super) fn measure(&mut self, test: &TestName, took: Option<Duration>) {
-        if let Some(took) = took.filter(|_| !self.foreseen.contains_key(test)) {
+    /// Tests of this run came to these results in a part that took `wall`. Those that earlier runs tell of say nothing of the others, which
+    /// are new. Of a test whose runner does not say how long it took, the part says how long it took at most.
+    pub(super) fn measure_all<'a>(&mut self, results: impl Iterator<Item = &'a TestResult> + Clone, wall: Duration) {
+        let at_most = mean(results.clone().count(), wall);
+        for result in results.filter(|result| !self.foreseen.contains_key(&result.name)) {
+            let took = result.took.unwrap_or(at_most);
             self.measured = (self.measured.0 + 1, self.measured.1.saturating_add(took));
         }
     }

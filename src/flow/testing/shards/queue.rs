@@ -3,8 +3,8 @@
 //!
 //! * A test waits, is out on a machine, or is done. Each comes to a result exactly once, however often it was tried.
 //! * A machine that is lost gives its tests back. A test that was at work there may be what ends machines: the second time it is
-//!   handed out alone, and after [`MOST_RETURNS`] it is lost.
-//! * A machine whose runner brings nothing [`MOST_FRUITLESS`] times in a row gets no more tests.
+//!   handed out alone, and after [`MOST_RETURNS`] it is lost. The tests behind it in the part wait again, and nothing is held against them.
+//! * A machine whose runner brings nothing [`MOST_FRUITLESS`] times in a row, and begins no test, gets no more tests where another is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,8 @@ use model::outcome::{Attempt, TestOutcome, TestResult};
 use crate::testing::shards::entry::{Closing, Entry, Happening, Joined, PartEnd, Selection};
 use crate::testing::shards::pace::{Line, Pace};
 
-/// How many times a test may come back without a result before it counts as lost.
+/// How many times a test may come back without a result before it counts as lost: because it was at work, or because nothing in its part
+/// was begun.
 pub const MOST_RETURNS: u32 = 3;
 
 /// How many times a test that was at work when its machine or its runner ended is handed out among others.
@@ -50,6 +51,10 @@ pub enum Next {
 pub(super) struct Item {
     /// The tries with a result, in the order of their ends.
     pub tries: Vec<TestResult>,
+    /// The tries in which it was at work and came to no result, in the order of their ends.
+    pub losses: Vec<TestResult>,
+    /// Why it came back without a result the last time.
+    pub why: Option<String>,
     /// How many runs with a result are still wanted.
     wanted: u32,
     /// How many times it may still be tried again after a failure.
@@ -70,6 +75,11 @@ pub(super) struct Item {
 impl Item {
     fn is_done(&self) -> bool {
         self.wanted == 0 && self.out.is_none()
+    }
+
+    /// The number of the next try.
+    fn next_number(&self) -> u32 {
+        u32::try_from(self.tries.len() + self.losses.len()).unwrap_or(u32::MAX - 1) + 1
     }
 }
 
@@ -101,6 +111,8 @@ pub struct Queue {
     pub(super) strangers: BTreeMap<TestName, TestResult>,
     pub(super) caveats: BTreeSet<String>,
     pub(super) gap: Option<String>,
+    /// The worst status with which a runner ended.
+    worst: u32,
     /// Why no further test is begun: enough have failed, or something else.
     stopped: Option<String>,
     closed: Option<Closing>,
@@ -124,6 +136,7 @@ impl Queue {
             strangers: BTreeMap::new(),
             caveats: BTreeSet::new(),
             gap: None,
+            worst: 0,
             stopped: None,
             closed: None,
             selection,
@@ -166,6 +179,16 @@ impl Queue {
     /// Whether any test waits that may still be begun.
     pub fn waits(&self) -> bool {
         !(self.ends() || self.line.is_empty() && self.alone.is_empty())
+    }
+
+    /// The worst status with which a runner ended.
+    pub(super) fn worst_status(&self) -> u32 {
+        self.worst
+    }
+
+    /// Whether a machine is there that gets no more tests, because its runner brought nothing too often.
+    pub(super) fn is_withdrawn(&self, machine: &MachineId) -> bool {
+        self.workers.get(machine).is_some_and(|worker| worker.fruitless >= MOST_FRUITLESS && worker.gone)
     }
 
     /// Why no further test is begun, where enough have failed.
@@ -323,35 +346,44 @@ impl Queue {
             results.retain(|result| result.outcome.is_known());
         }
         self.caveats.extend(caveats);
-        let fruitful = results.iter().any(|result| result.outcome.is_known());
-        worker.fruitless = if fruitful { 0 } else { worker.fruitless + 1 };
-        if worker.fruitless >= MOST_FRUITLESS {
-            worker.gone = true;
+        self.worst = self.worst.max(if let Exit::Code(code) = exit { code } else { 0 });
+        let known = || results.iter().filter(|result| result.outcome.is_known());
+        // What can be blamed for the end of the part: nothing is held against the tests behind it.
+        let explained = known().next().is_some() || results.iter().any(|result| result.began_at.is_some());
+        worker.fruitless = if explained { 0 } else { worker.fruitless + 1 };
+        let jobs = worker.jobs;
+        self.line.measure_all(known(), took);
+        self.pace.learn(&self.line, machine, jobs, took, known());
+        // The last machine goes on: each test is to have its own reason.
+        let others = self.living().any(|other| other != machine);
+        if let Some(worker) = self.workers.get_mut(machine) {
+            worker.gone |= others && worker.fruitless >= MOST_FRUITLESS;
         }
-        self.pace.learn(
-            &self.line,
-            machine,
-            worker.jobs,
-            took,
-            results.iter().filter(|result| result.outcome.is_known()),
-        );
+        let is_lost = matches!(exit, Exit::Lost(_));
         if let Some(gap) = contradiction(&exit, gap, &results) {
             self.gap.get_or_insert(format!("of part {part} on {machine}: {gap}"));
         }
         let mut rest: BTreeSet<TestName> = had.into_iter().collect();
         for result in results {
             rest.remove(&result.name);
-            self.take_result(machine, result);
+            let blame = match result.began_at {
+                Some(_) => Blame::AtWork,
+                None if explained || is_lost => Blame::Another,
+                None => Blame::Nobody,
+            };
+            self.take_result(machine, result, blame);
         }
         if taken_back {
             return self.put_back(machine, rest);
         }
         for test in rest {
-            self.give_back(machine, &test, TestOutcome::Lost, "the runner's report does not mention it", false);
+            let blame = if explained { Blame::Another } else { Blame::Nobody };
+            let lost = TestResult::of(test, TestOutcome::Lost, None, Some("the runner's report does not mention it".into()));
+            self.give_back(machine, lost, blame);
         }
     }
 
-    fn take_result(&mut self, machine: &MachineId, mut result: TestResult) {
+    fn take_result(&mut self, machine: &MachineId, mut result: TestResult, blame: Blame) {
         let lost = !result.outcome.is_known();
         let Some(item) = self.items.get_mut(&result.name) else {
             if !lost {
@@ -360,18 +392,14 @@ impl Queue {
             return;
         };
         if lost {
-            let at_work = result.began_at.is_some();
-            let why = result.reason.take().unwrap_or_default();
-            return self.give_back(machine, &result.name, result.outcome, &why, at_work);
+            return self.give_back(machine, result, blame);
         }
-        let took = result.took;
-        self.line.measure(&result.name, took);
         if item.out.as_ref() == Some(machine) {
             item.out = None;
             self.out -= 1;
             item.wanted = item.wanted.saturating_sub(1);
         }
-        result.attempt = Some(Attempt { machine: machine.clone(), number: number_of(item.tries.len()) });
+        result.attempt = Some(Attempt { machine: machine.clone(), number: item.next_number() });
         let (name, failed) = (result.name.clone(), result.outcome.is_failure());
         item.tries.push(result);
         if failed && item.retries > 0 && item.wanted == 0 {
@@ -393,20 +421,23 @@ impl Queue {
     }
 
     /// A test came back without a result.
-    fn give_back(&mut self, machine: &MachineId, test: &TestName, outcome: TestOutcome, why: &str, at_work: bool) {
-        let Some(item) = self.items.get_mut(test).filter(|item| item.out.as_ref() == Some(machine)) else { return };
+    fn give_back(&mut self, machine: &MachineId, mut lost: TestResult, blame: Blame) {
+        let name = lost.name.clone();
+        let Some(item) = self.items.get_mut(&name).filter(|item| item.out.as_ref() == Some(machine)) else { return };
         item.out = None;
         self.out -= 1;
-        item.returns += 1;
-        item.blames += u32::from(at_work);
+        item.why.clone_from(&lost.reason);
+        item.returns += u32::from(blame != Blame::Another);
+        item.blames += u32::from(blame == Blame::AtWork);
         item.alone |= item.blames >= MOST_BLAMES;
+        lost.attempt = Some(Attempt { machine: machine.clone(), number: item.next_number() });
         if item.returns >= MOST_RETURNS {
             item.wanted = 0;
-            let mut result = TestResult::of(test.clone(), outcome, None, Some(why.to_owned()));
-            result.attempt = Some(Attempt { machine: machine.clone(), number: number_of(item.tries.len()) });
-            item.tries.push(result);
+            item.tries.push(lost);
+        } else if blame == Blame::AtWork {
+            item.losses.push(lost);
         }
-        self.queue_again(test);
+        self.queue_again(&name);
     }
 
     fn lose(&mut self, machine: &MachineId, why: &str) {
@@ -415,7 +446,8 @@ impl Queue {
         let had: Vec<TestName> = worker.has.drain(..).flat_map(|part| part.tests).collect();
         self.pace.leave(machine);
         for test in had {
-            self.give_back(machine, &test, TestOutcome::Lost, &format!("its machine was lost: {why}"), false);
+            let why = format!("its machine was lost: {why}");
+            self.give_back(machine, TestResult::of(test, TestOutcome::Lost, None, Some(why)), Blame::Another);
         }
     }
 
@@ -437,9 +469,15 @@ impl Queue {
     }
 }
 
-/// The number of a try before which there were `before`.
-fn number_of(before: usize) -> u32 {
-    u32::try_from(before).unwrap_or(u32::MAX - 1) + 1
+/// What a test has to do with the end of a part in which it came to no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    /// It was at work.
+    AtWork,
+    /// Another test was, or the machine was lost.
+    Another,
+    /// Nothing was begun.
+    Nobody,
 }
 
 /// What in the end of a part takes the trust in the results that it did bring: a status that they do not explain, or more than a

@@ -12,7 +12,7 @@ use model::machine::ProviderKind;
 use model::outcome::{TestOutcome, TestResult};
 use model::subject::TestSubject;
 
-use crate::testing::shards::entry::{Happening, Joined, PartEnd, Policy, Selection, TestOrder};
+use crate::testing::shards::entry::{Closing, Happening, Joined, PartEnd, Policy, Selection, TestOrder};
 use crate::testing::shards::merge;
 use crate::testing::shards::queue::{MOST_RETURNS, Next, NextPart, Queue};
 
@@ -189,13 +189,108 @@ fn a_runner_that_lies_takes_the_trust_and_one_that_brings_nothing_gets_no_more()
     assert!(queue.gap.as_ref().unwrap().contains("exit status 1 and reported no failed test"));
     assert!(outcomes(&queue).contains_key("x"), "it did run");
     let mut queue = Queue::new(selection(&["a", "b"], &[], Policy::default()));
-    let (first, _) = (join(&mut queue, 1), second);
+    let (first, second) = (join(&mut queue, 1), join(&mut queue, 2));
     for _ in 0..2 {
         let part = take(&mut queue, &first);
         end(&mut queue, &first, part.number, Exit::Code(2), Vec::new());
     }
-    assert_eq!(queue.next(&first), Next::Done);
-    assert_eq!(outcomes(&queue)["a"], TestOutcome::Lost);
+    assert!(queue.is_withdrawn(&first) && queue.next(&first) == Next::Done, "another machine is there");
+    for _ in 0..MOST_RETURNS {
+        let Next::Part(_) = queue.next(&second) else { break };
+        let part = take(&mut queue, &second);
+        end(&mut queue, &second, part.number, Exit::Code(2), Vec::new());
+    }
+    assert!(!queue.is_withdrawn(&second), "it is the last one");
+    let results = merge::results(&queue, "nobody");
+    let reasons: Vec<_> = results.iter().map(|test| (test.outcome, test.reason.as_deref().unwrap())).collect();
+    assert_eq!(reasons, [(TestOutcome::Lost, "the runner's report does not mention it"); 2]);
+}
+
+/// A result of a test that was at work when its runner ended.
+fn at_work(test: &str) -> TestResult {
+    let lost = TestResult::of(test.into(), TestOutcome::Lost, None, Some("the runner ended while it ran".into()));
+    TestResult { began_at: Some(jiff::Timestamp::UNIX_EPOCH), ..lost }
+}
+
+/// What a runner reports that ends with status 3 as soon as it comes to a test `die…`.
+fn report_of(part: &NextPart) -> (Exit, Vec<TestResult>) {
+    let mut results = Vec::new();
+    for test in part.tests.iter().map(TestName::as_str) {
+        if test.starts_with("die") {
+            results.push(at_work(test));
+            return (Exit::Code(3), results);
+        }
+        results.push(result(test, TestOutcome::Passed));
+    }
+    (Exit::Code(0), results)
+}
+
+#[test]
+fn tests_behind_others_that_end_the_runner_are_never_lost_and_each_try_is_told() {
+    let deaths = ["die1", "die2", "die3", "die4", "die5"];
+    let names: Vec<String> = (0..20).map(|n| format!("pass{n}")).collect();
+    for seed in 0..20 {
+        let tests: Vec<&str> = deaths.into_iter().chain(names.iter().map(String::as_str)).collect();
+        let policy = Policy { order: TestOrder::Random { seed }, ..Policy::default() };
+        let mut queue = Queue::new(selection(&tests, &[], policy));
+        let machines = [join(&mut queue, 1), join(&mut queue, 2)];
+        while !queue.is_done() {
+            for machine in &machines {
+                let Next::Part(_) = queue.next(machine) else { continue };
+                let part = take(&mut queue, machine);
+                let (exit, results) = report_of(&part);
+                end(&mut queue, machine, part.number, exit, results);
+            }
+        }
+        for test in merge::results(&queue, "nobody") {
+            let dies = test.name.as_str().starts_with("die");
+            let expected = if dies { TestOutcome::Lost } else { TestOutcome::Passed };
+            assert_eq!(test.outcome, expected, "seed {seed}: {test:?}");
+            assert_eq!(test.others.len(), if dies { MOST_RETURNS as usize - 1 } else { 0 }, "{test:?}");
+            assert!(test.attempt.is_some_and(|attempt| attempt.number == 1 + u32::from(dies) * (MOST_RETURNS - 1)));
+        }
+        assert_eq!(queue.worst_status(), 3);
+    }
+}
+
+#[test]
+fn a_test_that_ran_until_the_time_was_over_is_not_told_as_one_that_was_never_begun() {
+    let mut queue = Queue::new(selection(&["a", "b"], &[("a", 9.0), ("b", 1.0)], Policy::default()));
+    let first = join(&mut queue, 1);
+    let part = take(&mut queue, &first);
+    end(&mut queue, &first, part.number, Exit::Lost("not done in time".into()), vec![at_work("a")]);
+    let why = "the time for the tests was over before it was begun".to_owned();
+    queue.apply(Happening::Closed(Closing { outcome: TestOutcome::Lost, why: why.clone(), build: None }));
+    let results = merge::results(&queue, "nobody");
+    let told: Vec<_> = results.iter().map(|test| test.reason.clone().unwrap()).collect();
+    assert_eq!(told, ["the runner ended while it ran".to_owned(), why]);
+    assert_eq!(results[0].attempt.as_ref().unwrap().machine, first);
+}
+
+#[test]
+fn parts_grow_also_where_the_runner_does_not_say_how_long_its_tests_took() {
+    let names: Vec<String> = (0..1000).map(|n| format!("t{n:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut queue = Queue::new(selection(&names, &[], Policy::default()));
+    let machines = [join(&mut queue, 1), join(&mut queue, 2)];
+    let mut parts = 0;
+    while !queue.is_done() {
+        let machine = &machines[parts % 2];
+        let part = take(&mut queue, machine);
+        let results = part.tests.iter().map(|test| TestResult::of(test.clone(), TestOutcome::Passed, None, None));
+        let took = Duration::from_millis(100 + part.tests.len() as u64);
+        let end = PartEnd {
+            exit: Exit::Code(0),
+            gap: None,
+            caveats: Vec::new(),
+            took,
+            results: results.collect(),
+            taken_back: false,
+        };
+        queue.apply(Happening::Ended { machine: machine.clone(), part: part.number, end: Box::new(end) });
+        parts += 1;
+    }
+    assert!(parts < 40, "{parts} starts of the runner");
 }
 
 #[test]

@@ -204,6 +204,9 @@ impl Worker<'_> {
             PartEnd { exit: ran.runner, gap: ran.gap, caveats: ran.caveats, took: ran.testing, results, taken_back };
         self.board.record(Happening::Ended { machine, part, end: Box::new(end) })?;
         self.run.tell(TestsEvent::PartEnded { part });
+        if self.board.ask(|queue| queue.is_withdrawn(&self.machine().id)).unwrap_or_default() {
+            self.run.tell(TestsEvent::MachineWithdrawn);
+        }
         if let Some(closing) = unbuilt {
             self.board.record(Happening::Closed(closing))?;
         }

@@ -15,6 +15,8 @@ use model::provider::Ledger;
 use model::resource::PlannedResource;
 use tokio_util::sync::CancellationToken;
 
+use crate::parting::Parting;
+
 /// One run, as far as flows know it. Clones are the same run.
 #[derive(Clone)]
 pub struct Run {
@@ -30,6 +32,8 @@ pub struct Run {
     pub stop: CancellationToken,
     /// Cancelled when the user asks to leave the task running and go.
     pub detach: CancellationToken,
+    /// How it parts with its machines.
+    pub parting: Arc<Parting>,
 }
 
 impl Run {

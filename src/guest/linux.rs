@@ -1,7 +1,6 @@
 //! Linux: `sh`, GNU tools, and the scripts of `remote/linux`. `docs/remote-machine.md` lists what must be installed.
 
 mod first_boot;
-pub mod trust;
 
 use std::time::Duration;
 

@@ -105,3 +105,22 @@ async fn output_of(mut command: Command, args: &[&str], limit: Duration) -> Resu
     })?;
     Ok(HgOutput { stdout: output.stdout, stderr: text::trim_output(&output.stderr), code: output.status.code() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn hooks_of_a_checkout_do_not_run_when_it_is_read() {
+        let (top, limit) = (tempfile::tempdir().unwrap(), Duration::from_secs(60));
+        let made = std::process::Command::new("hg").args(["init"]).current_dir(top.path()).status();
+        assert!(made.unwrap().success());
+        let hooks = "[hooks]\npre-status.a = touch ran-before\npost-status = touch ran-after\npre-log = false\n";
+        std::fs::write(top.path().join(".hg/hgrc"), hooks).unwrap();
+        for args in [&["status"][..], &["log"]] {
+            let said = hg(top.path(), args, limit).await.unwrap();
+            assert_eq!((said.code, said.stderr.as_str(), said.stdout.len()), (Some(0), "", 0), "{args:?}");
+        }
+        assert!(!top.path().join("ran-before").exists() && !top.path().join("ran-after").exists());
+    }
+}

@@ -193,6 +193,7 @@ impl Theatre {
             teller: Teller::new(events.clone(), Arc::new(move || saturating_add(start, began.elapsed()))),
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
+            parting: Arc::default(),
             owner: "ann@example".into(),
         };
         let tasks = Supervised::on_machine(&remote);

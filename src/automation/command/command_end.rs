@@ -128,7 +128,7 @@ const SEARCHED: u64 = 64 << 10;
 /// Says what to do about a failure whose cause can be told by what was printed last.
 fn advise(screen: &Screen, folder: &RunDir) {
     let said = folder.last_output(SEARCHED).unwrap_or_default();
-    if let Some(advice) = guest::linux::trust::advice(&String::from_utf8_lossy(&said)) {
+    if let Some(advice) = guest::trust::advice(&String::from_utf8_lossy(&said)) {
         screen.message(&format!("hint: {advice}"));
     }
 }

@@ -47,8 +47,7 @@ impl MatrixArgs {
 }
 
 /// Axes that not every command has, each with one that has it.
-const OF_OTHERS: [(&str, &str); 3] =
-    [("filesystem", "run-tests-linux"), ("python", "run-tests-linux"), ("arch", "run-tests-windows")];
+const OF_OTHERS: [(&str, &str); 2] = [("filesystem", "run-tests-linux"), ("arch", "run-tests-windows")];
 
 fn unknown(name: &str, known: &[KnownAxis<'_>]) -> Fault {
     let other = OF_OTHERS.iter().find(|(axis, _)| *axis == name);

@@ -42,8 +42,9 @@ impl World {
 #[test]
 fn a_run_ends_before_its_machine_and_another_process_sees_to_that() {
     let Some(world) = World::with_machines(Place::small()) else { return };
-    world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(0);
+    // Before the first machine ends: one that was seen gone must not come back.
     world.aws.control.set(|conditions| conditions.terminating = TERMINATING);
+    world.tool(&["bootstrap-linux-dev", "--distros", "debian12"]).expect(0);
     let done = world.run_by_hand(&[], "exit 3").expect(3).tells(&[" is ending; `", "audit --run ", "` confirms it."]);
     assert!(!done.stderr.contains("Nothing is left behind"), "{}", done.stderr);
     let run = world.newest();

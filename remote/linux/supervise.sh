@@ -27,6 +27,7 @@
 # carries HG_AUTOMATION_TASK=ID in its environment. Every process that belongs to its session, carries that variable or descends
 # from such a process ends with it. DIR holds stdout, stderr, record, and files that the supervisor needs. All that the supervisor
 # itself must write has its place on the disk before the task starts, so that a full disk cannot keep the record from being written.
+# Whoever follows lets the supervisor go on where the task has stopped it.
 #
 # The record: {"exit": {"kind": "code", "value": 3} or {"kind": "signal", "value": "KILL"}, "started_at", "ended_at" (UTC),
 # "peak_memory" (bytes, the most that one process was seen to use, or null), "output": {"stdout", "stderr"} (bytes kept),
@@ -338,6 +339,19 @@ follow() {
     recorded || exit 83
 }
 
+# Lets the supervisor and what keeps the output go on, again and again as long as `held` of `follow_live` runs: a task may stop them, and
+# would be waited for for ever.
+keep_going() {
+    local pid
+    until flock -s -w 2 "$dir/lock" true; do
+        kill -s 0 "$held" || return
+        pid=
+        read -r pid <"$dir/pid"
+        # As long as the lock is held, the number is that of the supervisor, which leads its process group.
+        [ -z "$pid" ] || kill -s CONT -- "-$pid"
+    done
+}
+
 # STDOUT STDERR HOLD
 follow_live() {
     local held first second sent watcher=
@@ -347,6 +361,7 @@ follow_live() {
     # process that has ended can be given to another one, but not that of our own child before it is waited for.
     flock -s "$dir/lock" true 3<&- >/dev/null 2>&1 &
     held=$!
+    keep_going 3<&- >/dev/null 2>&1 &
     tail -c "+$(($1 + 1))" -f -s 0.02 --pid="$held" -- "$dir/stdout" 3<&- 2>/dev/null &
     first=$!
     tail -c "+$(($2 + 1))" -f -s 0.02 --pid="$held" -- "$dir/stderr" 3<&- >&2 2>/dev/null &
@@ -395,7 +410,8 @@ cancel() {
     tries=$((($2 + 20) * 4))
     until
         { read -r pid <"$dir/pid"; } 2>/dev/null
-        [ -z "$pid" ] || kill -s TERM "$pid" 2>/dev/null
+        # A stopped process takes the first signal only when the second lets it go on.
+        [ -z "$pid" ] || { kill -s TERM "$pid"; kill -s CONT -- "-$pid"; } 2>/dev/null
         flock -s -w 0.25 "$dir/lock" true
     do
         tries=$((tries - 1))

@@ -167,6 +167,15 @@ impl Command {
         }
     }
 
+    /// Whether the command makes the state directory where there is none. Another one finds nothing there, and leaves it so.
+    fn needs_state(&self) -> bool {
+        match self {
+            Self::Doctor(_) | Self::Ec2(_) | Self::Internal(_) | Self::PublishWindowsArtifacts(_) => true,
+            Self::Runs(_) => false,
+            command => command.needs_room(),
+        }
+    }
+
     /// Refuses a machine of somebody else's that the command would not use: it would act on others in its place.
     fn refuse_host(&self, globals: &Globals) -> Result<(), Fault> {
         let named = match (globals.host.as_slice(), globals.provider.as_deref()) {
@@ -392,8 +401,13 @@ fn final_code(code: i32) -> i32 {
 async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Result<i32, Fault> {
     command.refuse_host(globals)?;
     let needs_room = command.needs_room();
+    let needs_state = command.needs_state();
     let given = words.clone();
-    let open = || if needs_room { Context::open(globals, given) } else { Context::open_for_cleanup(globals, given) };
+    let open = || match (needs_room, needs_state) {
+        (_, false) if !compose::has_state(globals) => Context::of_nothing(globals, given),
+        (true, _) => Context::open(globals, given),
+        (false, _) => Context::open_for_cleanup(globals, given),
+    };
     match command {
         // The command opens the state directory only where there is one.
         Command::Uninstall(args) => command::uninstall::run(globals, words, args).await,
@@ -403,7 +417,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Help(args) => Ok(help(globals, &args)),
         Command::Init(args) => command::init::run(&args),
         Command::Upgrade(args) => command::upgrade::run(globals, args).await,
-        Command::Internal(internal) => internal.run().await,
+        Command::Internal(internal) => internal.run(open).await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::Run(args) => command::run::run(open()?, *args).await,
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,

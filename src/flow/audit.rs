@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub enum Standing {
     /// A living run is using it.
     InUse,
+    /// Its run has come to its end, and a process is seeing to the end of its machines.
+    Releasing,
     /// It was kept on purpose and its expiry is ahead.
     Kept,
     /// Its driver is dead or has ended: nobody will release it.
@@ -35,9 +37,14 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Whether it is there on purpose: somebody uses it, or kept it.
+    /// Whether there is nothing to do about it: somebody uses it, kept it, or is removing it.
     pub fn is_wanted(self) -> bool {
-        matches!(self, Self::InUse | Self::Kept)
+        matches!(self, Self::InUse | Self::Releasing | Self::Kept)
+    }
+
+    /// Whether it is there, or may be, and nothing known here wants it.
+    pub fn is_unwanted(self) -> bool {
+        !self.is_wanted() && self != Self::Vanished
     }
 
     /// Whether `audit --fix` deals with it.
@@ -119,6 +126,9 @@ pub fn findings(world: &World<'_>) -> Vec<Finding> {
 fn judge_row(world: &World<'_>, row: &Resource) -> Finding {
     let seen = world.observed.iter().find(|seen| seen.kind == row.kind && seen.name == row.name);
     let stored = world.machines.iter().find(|machine| machine.id == row.machine);
+    let standing = standing(world, row, seen);
+    // Nobody renews the lease of what has no driver.
+    let lease = seen.and_then(|seen| seen.lease).filter(|_| standing == Standing::Orphaned);
     Finding {
         id: row.id.to_string(),
         kind: row.kind,
@@ -126,15 +136,16 @@ fn judge_row(world: &World<'_>, row: &Resource) -> Finding {
         locator: seen.map(|s| s.locator.clone()).or_else(|| row.locator.clone()),
         machine: row.machine.clone(),
         run: Some(row.run.clone()),
-        standing: standing(world, row, seen),
-        expires_at: stored.map(|machine| machine.expires_at).or_else(|| seen?.expires_at),
+        standing,
+        expires_at: lease.or_else(|| stored.map(|machine| machine.expires_at)).or_else(|| seen?.expires_at),
         note: row.explanation(),
     }
 }
 
 fn standing(world: &World<'_>, row: &Resource, seen: Option<&ObservedResource>) -> Standing {
     if world.alive.contains(&row.run) {
-        return Standing::InUse;
+        let has_ended = world.runs.iter().any(|run| run.id == row.run && run.has_ended());
+        return if has_ended { Standing::Releasing } else { Standing::InUse };
     }
     // Mounts and namespaces live inside the machine: they exist as long as its process, which is looked for instead.
     let inside = matches!(row.kind, ResourceKind::Mount | ResourceKind::Namespace);
@@ -171,7 +182,7 @@ fn judge_stranger(seen: &ObservedResource, now: Timestamp) -> Finding {
         machine: seen.machine.clone(),
         run: None,
         standing: if ahead.is_some() { Standing::Elsewhere } else { Standing::Unrecorded },
-        expires_at: seen.expires_at,
+        expires_at: seen.lease.or(seen.expires_at),
         note: ahead.map(|at| format!("not in the journal here, and it ends by itself at {at:.0} at the latest")),
     }
 }

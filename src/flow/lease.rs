@@ -3,6 +3,7 @@
 
 mod budget;
 mod notice;
+mod parting;
 mod renewal;
 mod stopping;
 
@@ -34,6 +35,7 @@ use crate::site::Site;
 use crate::task::durable::Durable;
 
 pub use budget::foresee;
+pub use parting::part_with_the_rest;
 pub use stopping::until_stopped;
 
 /// How long connecting once more to a machine that is up may take.
@@ -233,15 +235,12 @@ impl Lease {
         release_machine(&self.run, &self.site, &self.machine.id, ReleaseScope::Running).await
     }
 
-    /// Ends the machine, removes all that belongs to it and checks that it is gone; gives the resources that remain.
-    pub async fn release(mut self) -> Result<Vec<Resource>, Fault> {
+    /// Ends the machine, removes all that belongs to it and checks that it is gone; gives the resources that remain, or none where
+    /// another process is to see to the rest ([`crate::parting::Parting`]).
+    pub async fn release(mut self) -> Result<Option<Vec<Resource>>, Fault> {
         self.stop_renewing().await;
         self.report_cost();
-        let left = release_machine(&self.run, &self.site, &self.machine.id, ReleaseScope::All).await?;
-        if left.is_empty() {
-            self.run.journal.forget_machine(&self.machine.id)?;
-        }
-        Ok(left)
+        parting::part(&self.run, &self.site, &self.machine.id).await
     }
 
     /// Lets the machine, on which a task goes on, live until its expiry. A machine whose lease cannot be extended is
@@ -422,17 +421,18 @@ async fn keep<T>(run: &Run, mut lease: Lease, value: T, span: Duration) -> Lease
     LeaseEnd { result: Ok(value), left, cost, detached: None }
 }
 
-/// Releases a machine; gives the resources that remain.
+/// Releases a machine; gives the resources that remain, without those that another process sees to.
 async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
     let id = lease.machine.id.clone();
     let step = run.teller.begin(Work::Releasing { machine: id.clone() });
     match lease.release().await {
-        Ok(left) => {
+        Ok(Some(left)) => {
             if left.is_empty() {
                 step.finish();
             }
             left
         }
+        Ok(None) => Vec::new(),
         Err(fault) => {
             run.teller.machine(&id, MachineEvent::NotReleased { failure: (&fault).into() });
             open_rows(run, &id)

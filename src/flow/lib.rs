@@ -14,6 +14,7 @@ pub mod naming;
 pub mod order;
 pub mod outlook;
 pub mod packaging;
+pub mod parting;
 pub mod preparation;
 pub mod publish;
 pub mod purge;

@@ -15,6 +15,7 @@ use model::provider::Ledger;
 use model::resource::PlannedResource;
 use tokio_util::sync::CancellationToken;
 
+use crate::parting::Parting;
 use crate::preparation::turns::Turns;
 
 /// One run, as far as flows know it. Clones are the same run.
@@ -34,6 +35,8 @@ pub struct Run {
     pub detach: CancellationToken,
     /// Whose turn it is to make a build that several of its machines need.
     pub turns: Turns,
+    /// How it parts with its machines.
+    pub parting: Arc<Parting>,
 }
 
 impl Run {

@@ -16,6 +16,8 @@ pub struct MachineStatus {
     pub machine: Machine,
     /// Whether a living run is using it.
     pub used: bool,
+    /// Whether its run has come to its end, and a process is seeing to the end of the machine.
+    pub ending: bool,
     /// US dollars so far, where that is known.
     pub cost: Option<f64>,
     /// The price of an hour more, in US dollars, where it is known.
@@ -46,7 +48,9 @@ pub async fn overview(estate: &Estate<'_>) -> Result<Overview, Fault> {
             None => None,
         };
         let cost = sighting.and_then(|sighting| sighting.cost);
-        machines.push(MachineStatus { used: !unused.contains(&machine), machine, cost, per_hour });
+        let run = estate.journal.run(&machine.run)?;
+        let ending = run.is_some_and(|run| run.has_ended() && estate.is_driven(&run));
+        machines.push(MachineStatus { used: !unused.contains(&machine), ending, machine, cost, per_hour });
     }
     Ok(Overview { machines, left: remaining_by_record(estate)? })
 }

@@ -18,6 +18,7 @@ mod life;
 pub mod linux;
 mod shell;
 pub mod tasks;
+pub mod trust;
 pub mod windows;
 
 pub use copies::{Copies, IS_FILE};

@@ -1,9 +1,10 @@
 //! Finds the resources of local machines that exist on this computer.
 
+use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::resource::{ObservedResource, ResourceKind};
 
-use crate::folders::{Folders, entries};
+use crate::folders::{Folders, MachineFolder, entries};
 use crate::trouble::Trouble;
 use crate::{cgroup, loops, names, proc};
 
@@ -14,7 +15,8 @@ pub(crate) fn observe(folders: &Folders) -> Result<Vec<ObservedResource>, Troubl
     let mut found = Vec::new();
     let mut add = |kind, machine: &MachineId, locator: String| {
         let (name, machine) = (names::resource_name(folders, machine, kind), machine.clone());
-        found.push(ObservedResource { kind, machine, name, locator, expires_at: None, elsewhere: false });
+        let lease = lease_of(&folders.machine(&machine));
+        found.push(ObservedResource { kind, machine, name, locator, expires_at: None, lease, elsewhere: false });
     };
     for entry in entries(&folders.machines())? {
         if let Some(id) = MachineId::of_folder(&entry.file_name()) {
@@ -40,6 +42,12 @@ pub(crate) fn observe(folders: &Folders) -> Result<Vec<ObservedResource>, Troubl
         }
     }
     Ok(found)
+}
+
+/// Until when a machine lives without a sign of its driver.
+fn lease_of(folder: &MachineFolder) -> Option<Timestamp> {
+    let seconds = std::fs::read_to_string(folder.lease()).ok()?.trim().parse().ok()?;
+    Timestamp::from_second(seconds).ok()
 }
 
 /// The machine whose folder holds `path`.

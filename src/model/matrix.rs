@@ -32,7 +32,9 @@ impl Axis {
         let values: Vec<String> = values.split(',').map(str::to_owned).collect();
         for (at, value) in values.iter().enumerate() {
             if value.is_empty() {
-                return Err(format!("a value of `{name}` is blank"));
+                return Err(format!(
+                    "a value of `{name}` is blank: behind `=` stand its values, with commas between them"
+                ));
             }
             if values.iter().take(at).any(|before| before == value) {
                 return Err(format!("`{value}` stands twice among the values of `{name}`"));

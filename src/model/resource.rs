@@ -251,6 +251,9 @@ pub struct ObservedResource {
     /// its driver anyway.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
+    /// Until when it lives without a sign of its driver; none where only the machine itself knows.
+    #[serde(default)]
+    pub lease: Option<Timestamp>,
     /// Whether its marks say that another computer, with a copy of this state directory, made it.
     #[serde(default)]
     pub elsewhere: bool,

@@ -19,6 +19,9 @@ pub enum RunState {
     /// Its task goes on by itself on a machine that lives until its expiry, whether or not a driver follows it at
     /// present.
     Detached,
+    /// It has come to its end, with its exit code; the end of its machines is seen to by the process that drives it now, or was
+    /// when that was killed.
+    Releasing,
     /// It ended, and its end was recorded.
     Ended,
 }
@@ -63,17 +66,28 @@ pub struct RunRecord {
 pub const MACHINE_GONE: &str = "its machine ended before its tests were followed to their end";
 
 impl RunRecord {
-    /// Whether it ended, and its end was recorded.
+    /// Whether it has come to its end, and its exit code was recorded; its machines may be ending still.
     pub fn has_ended(&self) -> bool {
-        self.state == RunState::Ended
+        matches!(self.state, RunState::Releasing | RunState::Ended)
     }
 
-    /// Whether the run is at work now: it has not ended, and its driver is alive.
+    /// Whether a process is at work for the run now, be it on its task or on the end of its machines.
     pub fn is_driven(&self, is_alive: impl FnOnce(&Driver) -> bool) -> bool {
-        !self.has_ended() && is_alive(&self.driver)
+        self.state != RunState::Ended && is_alive(&self.driver)
     }
 
-    /// Whether the run goes on: somebody drives it, or its tests were left to its `machine`, which has not expired at `now`.
+    /// Whether nobody sees to the end of the run's machines any more.
+    pub fn is_release_cut_off(&self, is_alive: impl FnOnce(&Driver) -> bool) -> bool {
+        self.state == RunState::Releasing && !is_alive(&self.driver)
+    }
+
+    /// The record of a run once all is seen to of the end of its machines.
+    #[must_use]
+    pub fn into_released(self) -> Self {
+        Self { state: RunState::Ended, ..self }
+    }
+
+    /// Whether the run's work goes on: somebody drives it, or its tests were left to its `machine`, which has not expired at `now`.
     pub fn is_running(
         &self,
         is_alive: impl FnOnce(&Driver) -> bool,
@@ -81,7 +95,8 @@ impl RunRecord {
         now: Timestamp,
     ) -> bool {
         let is_left = self.state == RunState::Detached;
-        self.is_driven(is_alive) || is_left && machine.is_some_and(|machine| machine.expires_at > now)
+        !self.has_ended() && is_alive(&self.driver)
+            || is_left && machine.is_some_and(|machine| machine.expires_at > now)
     }
 
     /// The record of a run that nobody can follow to its end any more, closed at `now`: its driver died, or its machine

@@ -1,13 +1,16 @@
 //! Calling the `hg` and the `git` of this computer.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use model::base::deadline::Deadline;
 use model::base::leash::Leash;
 use model::base::text;
 use model::fault::Fault;
+use rustix::fs::MemfdFlags;
 use rustix::process::Signal;
 use tokio::process::Command;
 
@@ -18,13 +21,33 @@ pub(crate) struct HgOutput {
     pub code: Option<i32>,
 }
 
-/// Runs `hg` in `root` with plain output in UTF-8. The user's own configuration applies: a repository may need its
-/// extensions to be read.
+/// An extension of Mercurial's that turns hooks off: no option of `hg` does.
+const NO_HOOKS: &str = include_str!("mercurial/no_hooks.py");
+
+/// The extension as a file that is nowhere but in this process, for as long as that lives; none where there can be no such file, and
+/// where hooks run as they would by hand.
+fn no_hooks() -> Option<String> {
+    static FILE: OnceLock<Option<OwnedFd>> = OnceLock::new();
+    let make = || {
+        let file = rustix::fs::memfd_create("no_hooks.py", MemfdFlags::CLOEXEC).ok()?;
+        let mut rest = NO_HOOKS.as_bytes();
+        while !rest.is_empty() {
+            rest = rest.get(rustix::io::write(&file, rest).ok()?..)?;
+        }
+        Some(file)
+    };
+    let file = FILE.get_or_init(make).as_ref()?;
+    Some(format!("extensions.automation_no_hooks=/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
+}
+
+/// Runs `hg` in `root` with plain output in UTF-8. The user's own configuration applies, for a repository may need its
+/// extensions to be read; but for hooks, which are for what a person does.
 pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
     let mut command = Command::new("hg");
     command
         .arg("--cwd")
         .arg(root)
+        .args(no_hooks().iter().flat_map(|extension| ["--config", extension.as_str()]))
         .args(["--noninteractive"])
         .args(args)
         .env("HGPLAIN", "1")
@@ -81,4 +104,23 @@ async fn output_of(mut command: Command, args: &[&str], limit: Duration) -> Resu
         fault.because(error)
     })?;
     Ok(HgOutput { stdout: output.stdout, stderr: text::trim_output(&output.stderr), code: output.status.code() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn hooks_of_a_checkout_do_not_run_when_it_is_read() {
+        let (top, limit) = (tempfile::tempdir().unwrap(), Duration::from_secs(60));
+        let made = std::process::Command::new("hg").args(["init"]).current_dir(top.path()).status();
+        assert!(made.unwrap().success());
+        let hooks = "[hooks]\npre-status.a = touch ran-before\npost-status = touch ran-after\npre-log = false\n";
+        std::fs::write(top.path().join(".hg/hgrc"), hooks).unwrap();
+        for args in [&["status"][..], &["log"]] {
+            let said = hg(top.path(), args, limit).await.unwrap();
+            assert_eq!((said.code, said.stderr.as_str(), said.stdout.len()), (Some(0), "", 0), "{args:?}");
+        }
+        assert!(!top.path().join("ran-before").exists() && !top.path().join("ran-after").exists());
+    }
 }

@@ -26,6 +26,15 @@ const ALL_SKIPPED: &str = "every test was skipped, so nothing was tried; `--allo
 /// The verdict, the counts, the cells of a matrix, the failed and lost tests by name, and how the time was spent; lines without a
 /// final line end.
 pub fn summary(results: &Results) -> String {
+    summary_without(results, &[])
+}
+
+/// The same where [`failures`] follows: what that shows is not named twice.
+pub fn summary_before_failures(results: &Results) -> String {
+    summary_without(results, &shown_failures(results))
+}
+
+fn summary_without(results: &Results, shown: &[&TestResult]) -> String {
     let mut lines = vec![verdict(results)];
     lines.extend(why_incomplete(results).map(|why| format!("Why: {why}")));
     lines.push(format!("Tests: {}", outcomes(&results.counts)));
@@ -33,7 +42,7 @@ pub fn summary(results: &Results) -> String {
     for (outcome, title) in
         [(TestOutcome::Failed, "Failed"), (TestOutcome::TimedOut, "Timed out"), (TestOutcome::Lost, "Lost")]
     {
-        lines.extend(list_tests(results, outcome, title));
+        lines.extend(list_tests(results, outcome, title, shown));
     }
     lines.extend(list_flaky(results));
     lines.extend(muted_failures(results));
@@ -72,10 +81,22 @@ pub fn verdict(results: &Results) -> String {
     let subject = &results.subject;
     let flags = subject.flags.join(" ");
     let flags = (!flags.is_empty()).then(|| format!("flags {}", text::cut(&flags, FLAGS_SHOWN)));
-    let parts = cells::count(results).into_iter().chain(results.caveats.iter().cloned()).chain(subject.words());
+    let parts = cells::count(results)
+        .into_iter()
+        .chain(repeated(results))
+        .chain(results.caveats.iter().cloned())
+        .chain(subject.words());
     let parts = parts.chain(flags);
     let parts: String = parts.map(|part| format!(" · {}", escape(&part))).collect();
     format!("{word}  {result}{parts} · {}", span(results.time.total))
+}
+
+/// `each 3 times`, where every test that was tried was tried several times; none otherwise.
+fn repeated(results: &Results) -> Option<String> {
+    let tried =
+        results.tests.iter().filter(|test| matches!(test.outcome, TestOutcome::Passed) || test.outcome.is_failure());
+    let least = tried.map(|test| test.others.len() + 1).min().filter(|least| *least > 1)?;
+    Some(format!("each {least} times"))
 }
 
 /// ` (2 timed out)`, which follows the number of failed tests; empty where none timed out.
@@ -184,15 +205,29 @@ impl Line {
 
 /// The first failures with the beginnings of how their outputs differ; empty where nothing failed or nothing is known of it.
 pub fn failures(results: &Results) -> Vec<Line> {
-    let mut failed: Vec<&TestResult> =
-        results.tests.iter().filter(|test| test.outcome.is_failure() && said(test).is_some()).collect();
-    failed.sort_by_key(|test| test.is_muted_failure());
-    let mut lines: Vec<Line> = failed.iter().take(FAILURES).flat_map(|test| failure(test)).collect();
-    if failed.len() > FAILURES {
-        let more = text::pluralize(failed.len() - FAILURES, "failure");
+    let shown = shown_failures(results);
+    let mut lines: Vec<Line> = shown.iter().flat_map(|test| failure(test)).collect();
+    let more = known_failures(results).len() - shown.len();
+    if more > 0 {
+        let more = text::pluralize(more, "failure");
         lines.push(Line::new(LineKind::Remark, format!("… and {more} more")));
     }
     lines
+}
+
+/// The failures of whose output something is known, those that count first.
+fn known_failures(results: &Results) -> Vec<&TestResult> {
+    let mut failed: Vec<&TestResult> =
+        results.tests.iter().filter(|test| test.outcome.is_failure() && said(test).is_some()).collect();
+    failed.sort_by_key(|test| test.is_muted_failure());
+    failed
+}
+
+/// Those of them that are shown.
+fn shown_failures(results: &Results) -> Vec<&TestResult> {
+    let mut failed = known_failures(results);
+    failed.truncate(FAILURES);
+    failed
 }
 
 /// One test with how its output differs, or the output where nothing was compared, which is cut after [`DIFF_LINES`] lines.
@@ -256,8 +291,9 @@ fn span(span: Duration) -> String {
     if span.as_secs_f64().round() < 60.0 { format!("{:.0} s", span.as_secs_f64()) } else { text::seconds(span) }
 }
 
-fn list_tests(results: &Results, outcome: TestOutcome, title: &str) -> Vec<String> {
-    let listed = |test: &&TestResult| test.outcome == outcome && !test.is_muted_failure();
+fn list_tests(results: &Results, outcome: TestOutcome, title: &str, shown: &[&TestResult]) -> Vec<String> {
+    let is_shown = |test: &TestResult| shown.iter().any(|other| std::ptr::eq(*other, test));
+    let listed = |test: &&TestResult| test.outcome == outcome && !test.is_muted_failure() && !is_shown(test);
     let tests: Vec<_> = results.tests.iter().filter(listed).collect();
     if tests.is_empty() {
         return Vec::new();
@@ -308,6 +344,9 @@ fn muted_failures(results: &Results) -> Vec<String> {
 
 fn time(results: &Results) -> String {
     let time = &results.time;
+    if results.has_matrix() {
+        return cells::time(time);
+    }
     // A part that took no time was not done, and is left out.
     let part = |name: &str, span: Duration| match span {
         Duration::ZERO => String::new(),
@@ -417,6 +456,13 @@ mod tests {
         let (failed_kind, removed) = (LineKind::Test(TestOutcome::Failed), LineKind::Removed);
         let kinds: Vec<LineKind> = lines.iter().map(|line| line.kind).collect();
         assert_eq!(kinds, [failed_kind, LineKind::Place, removed, removed, LineKind::Added]);
+        let shown = results(tests.clone());
+        assert!(summary(&shown).contains("\n  test-a.t (output changed)\n  test-c.t (no output was kept)\n"));
+        let before = summary_before_failures(&shown);
+        assert!(
+            !before.contains("test-a.t") && before.contains("Failed:\n  test-c.t (no output was kept)\n"),
+            "{before}"
+        );
         assert_eq!(texts(&failures(&results(tests.split_off(1)))), "");
         let shown = texts(&failures(&results((0..7).map(|n| failed(&format!("test-{n}.t"), long.clone())).collect())));
         assert_eq!((shown.matches("  +29\n  … 2 lines more").count(), shown.contains("+30")), (5, false), "{shown}");

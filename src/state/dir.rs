@@ -63,6 +63,19 @@ impl StateDir {
         Self::open_with(path, false)
     }
 
+    /// Whether anything has the name of the directory `root`.
+    pub fn is_there(root: &Path) -> bool {
+        root.symlink_metadata().is_ok()
+    }
+
+    /// The directory at `path`, which is not there, for a command that only looks: nothing is made. It comes with the journal that it
+    /// would have.
+    pub fn of_nothing(path: &Path) -> Result<(Self, Arc<dyn Journal>), Fault> {
+        let root = std::path::absolute(path).map_err(|error| file::fault("find", path, error))?;
+        let journal = SqliteJournal::of_nothing(&root.join("journal.db"))?;
+        Ok((Self { root }, Arc::new(journal)))
+    }
+
     fn open_with(path: &Path, needs_room: bool) -> Result<Self, Fault> {
         let root = std::path::absolute(path).map_err(|error| file::fault("find", path, error))?;
         make_private(&root, "state directory")?;
@@ -178,6 +191,9 @@ impl StateDir {
     /// The key pair for logging in to machines, made by `make` (private and public half) when there is none.
     pub fn identity(&self, make: keys::Make<'_>, matches: keys::Matches<'_>) -> Result<StoredKeyPair, Fault> {
         let folder = self.keys();
+        if !Self::is_there(&self.root) {
+            return Ok(keys::of_nothing(&folder));
+        }
         let _lock = Lock::acquire(&folder.join(".lock"), LOCK_LIMIT)?;
         keys::load_or_create(&folder, make, matches)
     }

@@ -51,6 +51,12 @@ impl SqliteJournal {
         Self::open_for(path, schema::Access::Alone)
     }
 
+    /// An empty one for a look at a directory that is not there; `path` is where it would be.
+    pub(super) fn of_nothing(path: &Path) -> Result<Self, Fault> {
+        let connection = schema::open_in_memory().map_err(|problem| problem.fault(path))?;
+        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
+    }
+
     fn open_for(path: &Path, by: schema::Access) -> Result<Self, Fault> {
         let connection = schema::open(path, BUSY, by).map_err(|problem| problem.fault(path))?;
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })

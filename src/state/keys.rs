@@ -33,6 +33,11 @@ pub struct StoredKeyPair {
     pub public: String,
 }
 
+/// The pair of a directory that is not there: a look needs none.
+pub(super) fn of_nothing(folder: &Path) -> StoredKeyPair {
+    StoredKeyPair { path: folder.join(PRIVATE), public: String::new() }
+}
+
 /// Reads the key pair in `folder`, making it with `make` when neither half is there.
 ///
 /// The caller holds the folder's lock: one process at a time comes here.

@@ -11,9 +11,13 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The present process.
 pub fn current() -> Result<Driver, Fault> {
-    let pid = std::process::id();
+    of(std::process::id())
+}
+
+/// The process `pid`, which must be there, if only as a zombie.
+pub fn of(pid: u32) -> Result<Driver, Fault> {
     let boot = boot_id().ok_or_else(|| unreadable(BOOT_ID))?;
-    let (_, started) = stat(pid).ok_or_else(|| unreadable("/proc/self/stat"))?;
+    let (_, started) = stat(pid).ok_or_else(|| unreadable(&format!("/proc/{pid}/stat")))?;
     Ok(Driver { pid, started, boot })
 }
 

@@ -51,7 +51,11 @@ impl RunFolders {
     fn removed(&self) -> Result<Vec<RunId>, Fault> {
         let fault = |error| file::fault("read", &self.folder, error);
         let mut runs = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(fault)? {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(runs),
+            entries => entries.map_err(fault)?,
+        };
+        for entry in entries {
             let name = entry.map_err(fault)?.file_name();
             let run = name.to_str().and_then(|name| name.strip_suffix(REMOVED)).and_then(RunId::of_folder);
             runs.extend(run);

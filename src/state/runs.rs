@@ -48,6 +48,8 @@ pub enum RunFile {
     Command,
     /// The outcome of the tests or of a command, as JSON, written before the machine is released.
     Tested,
+    /// What was done about the end of its machines once the run itself was over, and what failed.
+    Release,
     /// The events of the run for people, a line each, with UTC times.
     Steps,
     /// The same events as data, one JSON object a line.
@@ -70,6 +72,7 @@ impl RunFile {
             Self::Cell => "cell.json",
             Self::Command => "command.json",
             Self::Tested => "tested.json",
+            Self::Release => "release.log",
             Self::Steps => "events.log",
             Self::Events => "events.jsonl",
             Self::Results => "results.json",

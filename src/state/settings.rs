@@ -111,6 +111,12 @@ const OWN: [Section; 4] = [
                 meaning: "The network of a machine on this computer",
                 default: Some("loopback"),
             },
+            Key {
+                name: "wait-gone",
+                kind: SettingKind::OneOf(&["auto", "always", "never"]),
+                meaning: "Whether a run waits until its machines are seen gone; `auto`: where the variable CI is set",
+                default: Some(WAIT_GONE),
+            },
         ],
     },
     Section {
@@ -131,6 +137,9 @@ const OWN: [Section; 4] = [
         ],
     },
 ];
+
+/// When a run waits until its machines are seen gone, where nothing is said.
+const WAIT_GONE: &str = "auto";
 
 /// The distribution where nothing is said.
 const DISTRO: &str = "debian12";
@@ -196,6 +205,8 @@ pub struct Defaults {
     pub filesystem: Filesystem,
     /// The machine's network.
     pub network: Network,
+    /// When a run waits until its machines are seen gone.
+    pub wait_gone: String,
 }
 
 impl Default for Settings {
@@ -215,7 +226,12 @@ impl Default for Settings {
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { distro: DISTRO.to_owned(), filesystem: Filesystem::Default, network: Network::Loopback }
+        Self {
+            distro: DISTRO.to_owned(),
+            filesystem: Filesystem::Default,
+            network: Network::Loopback,
+            wait_gone: WAIT_GONE.to_owned(),
+        }
     }
 }
 

@@ -46,7 +46,8 @@ impl World {
 
     fn begin(&self, arguments: &[&str]) -> Running {
         let mut command = self.place.command(&[&["--provider", "ec2"], arguments].concat());
-        command.envs(self.aws.environment());
+        // As a job of some CI it waits for the end of its machines.
+        command.envs(self.aws.environment()).env("CI", "true");
         Running::start(command)
     }
 

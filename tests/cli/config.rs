@@ -59,6 +59,11 @@ fn a_change_is_checked_and_leaves_the_rest_of_the_file_alone() {
     ] {
         place.run(words).expect(2).tells(told);
     }
+    place
+        .run(&["config", "set", "defaults.distro", "debian1"])
+        .expect(2)
+        .tells(&["no distribution `debian1`", "Did you mean"]);
+    place.run(&["config", "set", "local.keyring", "/none"]).expect(2).tells(&["names no file: `/none`"]);
     assert!(!place.state.exists(), "what is refused makes nothing");
     place.run(&["config", "unset", "grace"]).expect(0).tells(&["is not in the file"]);
 

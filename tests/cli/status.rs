@@ -3,6 +3,28 @@
 use support::tool::{Place, Running};
 
 #[test]
+fn what_only_looks_makes_no_state_directory() {
+    let place = Place::new();
+    let looks: [&[&str]; 8] = [
+        &["audit"],
+        &["audit", "--fix"],
+        &["status"],
+        &["machine", "list"],
+        &["runs", "list"],
+        &["runs", "gc", "--yes"],
+        &["image", "list"],
+        &["tests", "slow"],
+    ];
+    for look in looks {
+        place.run(look).expect(0);
+    }
+    for named in [&["runs", "attach"][..], &["runs", "show"], &["machine", "ssh", "hg-1"]] {
+        place.run(named).expect(2);
+    }
+    assert!(!place.state.exists());
+}
+
+#[test]
 fn one_screen_says_how_things_stand() {
     let place = Place::small();
     let nothing = place.json(&["status", "--json"]);

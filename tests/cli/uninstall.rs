@@ -39,7 +39,7 @@ fn everything_goes_after_somebody_said_so() {
 #[test]
 fn files_that_are_not_ours_stay_and_so_does_what_is_no_state_directory() {
     let place = Place::new();
-    place.run(&["runs", "list"]).expect(0);
+    place.run(&["config", "set", "grace", "60"]).expect(0);
     std::fs::write(place.state.join("notes"), "mine").unwrap();
     let theirs = ["images/layers/notours", "images/notours", "machines/notours", "runs/notours", "keys/notours"];
     for name in theirs {
@@ -171,7 +171,7 @@ fn a_state_directory_by_a_link_goes_with_the_link_and_a_mount_point_stays() {
     place.run(&["runs", "list"]).expect(0);
     place.run(&["uninstall", "--yes"]).expect(0).tells(&["was a link to", "both are gone"]);
     assert!(!real.exists() && !place.state.is_symlink());
-    place.run(&["runs", "list"]).expect(0);
+    place.run(&["config", "set", "grace", "60"]).expect(0);
     place.run(&["uninstall", "--yes"]).expect(0);
     let script = r#"
         mkdir -m 700 "$S"; mount -t tmpfs -o mode=0700 none "$S"

@@ -60,7 +60,7 @@ fn row(kind: ResourceKind) -> Resource {
 
 fn seen(kind: ResourceKind) -> ObservedResource {
     let (name, locator) = (format!("hg-1/{}", kind.name()), "as seen".into());
-    ObservedResource { kind, machine: machine_id(), name, locator, expires_at: None, elsewhere: false }
+    ObservedResource { kind, machine: machine_id(), name, locator, expires_at: None, lease: None, elsewhere: false }
 }
 
 fn machine(expires_at: Timestamp, kept: bool) -> Machine {
@@ -181,6 +181,33 @@ fn what_is_there_without_a_row_is_told_and_can_be_released_like_any_other() {
     assert!(found[1].standing.is_fixable() && found[1].run.is_none());
     let row = as_row(&found[1], &run_id(), ProviderKind::Dummy, now());
     assert_eq!((row.kind, row.name.as_str(), &row.machine), (found[1].kind, "hg-1/process", &found[1].machine));
+}
+
+#[test]
+fn what_a_process_is_removing_is_wanted_by_nobody_and_not_left_behind() {
+    let judged = |alive: bool, lease: Option<Timestamp>| {
+        let alive = if alive { BTreeSet::from([run_id()]) } else { BTreeSet::new() };
+        let world = World {
+            open: &[row(ResourceKind::Process)],
+            observed: &[ObservedResource { lease, ..seen(ResourceKind::Process) }],
+            runs: &[record(RunState::Releasing)],
+            machines: &[machine(saturating_add(now(), Duration::from_secs(3600)), false)],
+            alive: &alive,
+            unseen: &BTreeSet::new(),
+            now: now(),
+        };
+        findings(&world).remove(0)
+    };
+    let ending = judged(true, None);
+    assert_eq!(
+        (ending.standing, ending.standing.is_unwanted(), ending.is_to_go(&[])),
+        (Standing::Releasing, false, false)
+    );
+    let lease = saturating_add(now(), Duration::from_secs(60));
+    let left = judged(false, Some(lease));
+    assert_eq!((left.standing, left.standing.is_unwanted()), (Standing::Orphaned, true));
+    assert_eq!(left.expires_at, Some(lease), "nobody renews its lease");
+    assert!(!Standing::Vanished.is_unwanted() && Standing::Vanished.is_fixable());
 }
 
 #[test]

@@ -389,6 +389,21 @@ fn the_record_says_how_it_ended_and_what_it_took() {
 }
 
 #[test]
+fn a_task_that_stops_its_supervisor_is_followed_to_its_end_all_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    for shell in ["dash", "bash"] {
+        let (followed, record) = run(shell, &place.path().join(shell), "1048576", "kill -STOP $PPID; echo on; exit 3");
+        assert_eq!((sent(&followed.stdout), record.exit), (&b"on\n"[..], Exit::Code(3)), "{shell}");
+    }
+    // One that is stopped can be ended.
+    let folder = place.path().join("cancelled");
+    let folder = folder.to_str().unwrap();
+    let task = ["sh", "-c", "kill -STOP $PPID; sleep 300"];
+    supervise("sh", &[&["launch", folder, "1048576", "-", "--"], &task[..]].concat());
+    assert_eq!(supervise("sh", &["cancel", folder, "2"]).status.code(), Some(0));
+}
+
+#[test]
 fn output_beyond_the_cap_is_left_out_with_a_mark_and_the_task_goes_on() {
     for shell in ["dash", "bash"] {
         let dir = tempfile::tempdir().unwrap();

@@ -276,7 +276,7 @@ async fn two_runs_release_only_what_is_theirs() {
     let kept = Lease::acquire(&other, &theatre.site, &request).await.unwrap();
     assert_eq!(seven(&theatre).await.result.unwrap(), 7);
     assert_eq!(theatre.open().len(), 4);
-    assert_eq!(kept.release().await.unwrap(), []);
+    assert_eq!(kept.release().await.unwrap(), Some(Vec::new()));
     theatre.assert_clean().await;
 }
 

@@ -194,6 +194,7 @@ impl Theatre {
             teller: Teller::new(events.clone(), Arc::new(move || saturating_add(start, began.elapsed()))),
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
+            parting: Arc::default(),
             owner: "ann@example".into(),
             turns: Turns::default(),
         };

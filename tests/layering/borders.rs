@@ -89,7 +89,10 @@ const PATHS: &[(&str, Places)] = &[
     ),
     ("guest::Shell", &["guest"]),
     // Programs of this computer.
-    ("std::process::Command", &["local", "model/base/leash", "automation/build", "automation/compose/editor"]),
+    (
+        "std::process::Command",
+        &["local", "model/base/leash", "automation/build", "automation/compose/editor", "automation/compose/releaser"],
+    ),
     ("tokio::process", &["local", "model/base/leash", "project/program", "project/signing"]),
 ];
 

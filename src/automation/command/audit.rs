@@ -1,6 +1,7 @@
 //! `automation audit`.
 
 mod forget;
+mod releasing;
 mod table;
 
 use flow::audit::fix::{choose, fix};
@@ -23,7 +24,8 @@ use crate::ui::table::render;
 /// The options of `automation audit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this run; with `--json` its certificate: every resource, its id, when it was seen gone
+    /// Only this run, once its machines have ended if they are told to; with `--json` its certificate: every resource, its id, when it was
+    /// seen gone
     #[arg(long, value_name = "ID")]
     run: Option<String>,
     /// Remove at once what belongs to a dead driver, has expired, or has no record; with IDs, these alone
@@ -51,6 +53,9 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
     let estate = context.estate();
     let run = args.run.as_deref().map(|text| context.resolve_run(text)).transpose()?;
+    if (args.fix || run.is_some()) && !args.dry_run {
+        releasing::wait(&context, run.as_ref()).await?;
+    }
     let mut found = find_remaining(&estate, run.as_ref(), !args.dry_run).await?;
     let mut fixed = Vec::new();
     if args.fix {
@@ -94,11 +99,11 @@ fn describe_fate(fate: Fate) -> String {
     }
 }
 
-/// The exit code: what was kept, or is in use, is there on purpose.
+/// The exit code: what was kept, is in use or is being removed is there on purpose, and what is gone is not there.
 fn exit_code(left: &[Finding]) -> i32 {
-    match left.iter().all(|finding| finding.standing.is_wanted()) {
-        true => exit::OK,
-        false => exit::LEFT_BEHIND,
+    match left.iter().any(|finding| finding.standing.is_unwanted()) {
+        true => exit::LEFT_BEHIND,
+        false => exit::OK,
     }
 }
 

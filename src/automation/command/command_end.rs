@@ -9,11 +9,13 @@ use model::event::RunEvent;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
+use model::run::RunFolder;
 use serde::Serialize;
-use state::runs::RunFile;
+use state::runs::{RunDir, RunFile};
 
 use crate::command::error::{code_of_signal, exit};
 use crate::command::session::{Ending, Session};
+use crate::ui::Screen;
 
 /// How many bytes of a command's line a summary shows.
 const LINE_SHOWN: usize = 60;
@@ -108,6 +110,9 @@ fn publish(
         let files = text::pluralize(synced.written.len() as u64, "changed file");
         screen.message(&format!("Brought back {files}: {}", text::cut(&synced.written.join(", "), NAMES_SHOWN)));
     }
+    if outcome.exit != Exit::Code(0) {
+        advise(screen, &session.dir);
+    }
     if let Some(fault) = lacking {
         session.run.tell(RunEvent::Failed { failure: (&fault).into() });
     }
@@ -115,6 +120,17 @@ fn publish(
         drop(screen.json_text(&json_text));
     }
     Ok(Ending { code, summary, detached: Vec::new() })
+}
+
+/// How much of the end of a command's output is searched for what may be the matter, bytes.
+const SEARCHED: u64 = 64 << 10;
+
+/// Says what to do about a failure whose cause can be told by what was printed last.
+fn advise(screen: &Screen, folder: &RunDir) {
+    let said = folder.last_output(SEARCHED).unwrap_or_default();
+    if let Some(advice) = guest::trust::advice(&String::from_utf8_lossy(&said)) {
+        screen.message(&format!("hint: {advice}"));
+    }
 }
 
 /// Ends the run. Whatever goes wrong here has an exit code that no usual command has, so that it is never taken for the command's.

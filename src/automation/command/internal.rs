@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connection::interactive;
+use model::base::id::RunId;
 use model::connection::Connector;
 use model::exit::Exit;
 use model::fault::Fault;
 use model::machine::Machine;
 
+use crate::command::release;
+use crate::compose::Context;
 use crate::compose::sites::connector_of;
 
 /// The subcommands that the tool starts itself.
@@ -26,12 +29,19 @@ pub enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// See to the end of a run's machines
+    #[command(hide = true)]
+    InternalRelease {
+        /// The run
+        run: RunId,
+    },
 }
 
 impl Command {
     /// Runs it.
-    pub async fn run(self) -> Result<i32, Fault> {
+    pub async fn run(self, open: impl FnOnce() -> Result<Context, Fault>) -> Result<i32, Fault> {
         match self {
+            Self::InternalRelease { run } => release::run(open()?, &run).await,
             Self::InternalSsh { target, host: _, command } => ssh(&target, &command).await,
         }
     }

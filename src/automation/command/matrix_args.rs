@@ -46,12 +46,17 @@ impl MatrixArgs {
     }
 }
 
+/// Axes that not every command has, each with one that has it.
+const OF_OTHERS: [(&str, &str); 2] = [("filesystem", "run-tests-linux"), ("arch", "run-tests-windows")];
+
 fn unknown(name: &str, known: &[KnownAxis<'_>]) -> Fault {
+    let other = OF_OTHERS.iter().find(|(axis, _)| *axis == name);
+    let other = other.map(|(axis, command)| format!(" `{axis}` is one of `{command}`.")).unwrap_or_default();
     let names = || known.iter().map(|(name, _)| *name);
     let near = text::nearest(name, names()).map(|near| format!("Did you mean `{near}`? ")).unwrap_or_default();
     let all: Vec<String> = names().map(|name| format!("`{name}`")).collect();
     Fault::usage(format!("`{name}` is not an axis of this command"))
-        .hint(format!("{near}Its axes are {}.", all.join(", ")))
+        .hint(format!("{near}Its axes are {}.{other}", all.join(", ")))
 }
 
 /// The fault of a cell, with its name, so that one sees which of many cannot be.

@@ -6,6 +6,7 @@ mod project;
 mod resolve;
 mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::base::text;
@@ -19,6 +20,7 @@ use crate::command::error;
 use crate::command::machine_args::MachineArgs;
 use crate::command::matrix_args::MatrixArgs;
 use crate::command::on_machine_args::OnMachineArgs;
+use crate::command::parting_args::PartingArgs;
 use crate::command::run::project::Project;
 use crate::command::run::resolve::{Resolved, ResolvedCell};
 use crate::command::session::Session;
@@ -106,6 +108,8 @@ pub struct Args {
     on: OnMachineArgs,
     #[command(flatten)]
     machine: MachineArgs,
+    #[command(flatten)]
+    parting: PartingArgs,
     /// Print what the command came to as JSON; its output goes to standard error
     #[arg(long)]
     json: bool,
@@ -147,7 +151,8 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     if args.dry_run {
         return show_machines(&context, &args, &resolved).await;
     }
-    let session = Session::begin_on(context, RUN, kind).await?;
+    let parting = context.parting(args.parting.wait_gone);
+    let session = Session::begin_on(context, RUN, kind).await?.parting(Arc::new(parting));
     session.works_at(resolved.cells.first().and_then(|cell| cell.command.place()));
     let ended = match resolved.cells.as_slice() {
         [cell] if cell.point.name().is_none() => drive::drive(&session, &args, &resolved, cell).await,

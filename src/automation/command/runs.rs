@@ -22,6 +22,7 @@ use serde::Serialize;
 use state::dir::StateDir;
 use state::runs::RunFile;
 
+use crate::command::command_end::cells::CellResults;
 use crate::compose::Context;
 use crate::ui::live::Progress;
 
@@ -82,6 +83,9 @@ struct RunRow<'a> {
     progress: Option<Progress>,
     #[serde(skip_serializing_if = "Option::is_none")]
     results: Option<Results>,
+    /// What a command came to in each of its cells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cells: Option<Vec<CellResults>>,
 }
 
 impl Command {
@@ -105,11 +109,20 @@ impl<'a> RunRow<'a> {
     fn of(state: &StateDir, record: &'a RunRecord, machine: Option<&Machine>, results: Option<Results>) -> Self {
         let alive = state::process::is_driven(record);
         let expires_at = machine.filter(|_| record.state == RunState::Detached).map(|machine| machine.expires_at);
-        Self { record, alive, expires_at, folder: state.runs().join(record.id.as_str()), progress: None, results }
+        Self {
+            record,
+            alive,
+            expires_at,
+            folder: state.runs().join(record.id.as_str()),
+            progress: None,
+            results,
+            cells: None,
+        }
     }
 
     fn standing(&self, now: Timestamp) -> String {
         let record = self.record;
+        let ended = || record.exit_code.map_or("ended".to_owned(), |code| format!("exit {code}"));
         match (record.state, self.alive, self.expires_at) {
             (RunState::Running | RunState::Detached, true, _) => "running".to_owned(),
             (RunState::Running, false, _) => "driver died".to_owned(),
@@ -118,7 +131,9 @@ impl<'a> RunRow<'a> {
             }
             (RunState::Detached, false, Some(_)) => "machine expired".to_owned(),
             (RunState::Detached, false, None) => "machine gone".to_owned(),
-            (RunState::Ended, _, _) => record.exit_code.map_or("ended".to_owned(), |code| format!("exit {code}")),
+            (RunState::Releasing, true, _) => format!("{}, releasing", ended()),
+            (RunState::Releasing, false, _) => format!("{}, release cut off", ended()),
+            (RunState::Ended, _, _) => ended(),
         }
     }
 }
@@ -136,11 +151,21 @@ fn record(context: &Context, id: &RunId) -> Result<RunRecord, Fault> {
 /// The results of the run that a user names; it must have some.
 pub(crate) fn ended_results(context: &Context, name: &str) -> Result<Results, Fault> {
     let record = chosen::choose_test_run(context, name)?;
-    results(context, &record.id)?.ok_or_else(|| {
-        let wait = context.to_type(&format!("runs wait {}", record.id));
-        Fault::usage(format!("run `{}` has no results", record.id))
-            .hint(format!("`{wait}` brings those of a run that goes on."))
-    })
+    results(context, &record.id)?.ok_or_else(|| no_results(context, &record))
+}
+
+/// The fault where results are wanted of a run that has none, or none yet.
+fn no_results(context: &Context, record: &RunRecord) -> Fault {
+    let id = &record.id;
+    let list = context.to_type("runs list");
+    if record.has_ended() {
+        let why = record.summary.as_deref().filter(|summary| !summary.is_empty()).unwrap_or("it is not known why");
+        let code = record.exit_code.map(|code| format!(" with exit code {code}")).unwrap_or_default();
+        return Fault::usage(format!("run `{id}` ended{code} without results: {why}"))
+            .hint(format!("`{list}` shows the runs there are; name another one."));
+    }
+    let wait = context.to_type(&format!("runs wait {id}"));
+    Fault::usage(format!("run `{id}` has no results yet")).hint(format!("`{wait}` waits for them."))
 }
 
 /// The same where `latest` names the latest run that tested `program`.

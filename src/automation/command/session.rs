@@ -2,16 +2,18 @@
 
 use std::sync::{Arc, OnceLock};
 
+use flow::lease::part_with_the_rest;
+use flow::parting::Parting;
 use flow::run::Run;
 use flow::site::{Site, Sites};
 use model::base::id::RunId;
 use model::base::quote;
-use model::event::{Event, Remainder, RunEvent, Sink};
+use model::event::{Event, Remainder, RunEvent, Sink, TroubleEvent};
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::{Machine, ProviderKind};
 use model::resource::{Resource, ResourceState};
-use model::run::{RunRecord, RunState};
+use model::run::{Driver, RunRecord, RunState};
 use model::task::{Chunk, Offsets, TaskOutput};
 use state::file::Lock;
 use state::log::RunLog;
@@ -167,6 +169,13 @@ impl Session {
         })
     }
 
+    /// The same run, which parts with its machines so.
+    #[must_use]
+    pub fn parting(mut self, parting: Arc<Parting>) -> Self {
+        self.run.parting = parting;
+        self
+    }
+
     /// Notes that from now on the task goes on without this driver, so that the user may detach.
     pub fn detachable(&self) {
         self.detachable.cancel();
@@ -229,6 +238,7 @@ impl Session {
                 Ending { code: fault.kind.exit_code(), summary: fault.message.clone(), detached: Vec::new() }
             }
         };
+        let releaser = self.leave_ending(ending.detached.is_empty()).await;
         let made =
             self.run.journal.resources(&ResourceFilter { run: Some(self.record.id.clone()), ..Default::default() })?;
         let mut kept = self.run.journal.machines()?;
@@ -246,15 +256,34 @@ impl Session {
         let record = match ending.detached.as_slice() {
             [_, ..] => RunRecord { state: RunState::Detached, summary: Some(ending.summary), ..self.record },
             [] => RunRecord {
-                state: RunState::Ended,
+                state: if releaser.is_some() { RunState::Releasing } else { RunState::Ended },
                 ended_at: Some(self.context.now()),
                 exit_code: Some(code),
                 summary: Some(ending.summary),
+                driver: releaser.unwrap_or(self.record.driver),
                 ..self.record
             },
         };
         self.run.journal.update_run(&record)?;
         Ok(code)
+    }
+
+    /// Leaves the machines that end without this process to another one, where they may be left; gives that. Where there can be none,
+    /// or the run goes on, this process sees to their end.
+    async fn leave_ending(&self, may_leave: bool) -> Option<Driver> {
+        if self.run.parting.ending().is_empty() {
+            return None;
+        }
+        if may_leave {
+            match self.context.start_release(&self.dir) {
+                Ok(releaser) => return Some(releaser),
+                Err(fault) => self.run.tell(TroubleEvent::from(&fault)),
+            }
+        }
+        if let Err(fault) = part_with_the_rest(&self.run, &self.context.sites).await {
+            self.run.tell(TroubleEvent::from(&fault));
+        }
+        None
     }
 
     /// Tells where the run's tasks go on and how to follow it, and which other resources of the run remain.
@@ -285,15 +314,21 @@ impl Session {
             let (machine, until) = (machine.id.clone(), machine.expires_at);
             self.run.tell(RunEvent::MachineKept { machine, enter, until, down });
         }
-        let left = remainders(made, kept);
+        let ending = self.run.parting.ending();
+        let (going, made_here): (Vec<&Resource>, Vec<&Resource>) =
+            made.iter().partition(|row| row.is_open() && ending.contains(&row.machine));
+        let left = remainders(made_here, kept);
         let any = !left.is_empty();
+        let look = self.context.to_type(&format!("audit --run {}", self.record.id));
+        if !going.is_empty() {
+            self.run.tell(RunEvent::Releasing { machines: ending.into_iter().collect(), look: look.clone() });
+        }
         let fixtures = made.iter().filter(|row| row.state == ResourceState::Kept).count();
         let id = &self.record.id;
         match (any, made.len()) {
-            (false, _) if !kept.is_empty() => {}
+            (false, _) if !kept.is_empty() || !going.is_empty() => {}
             (false, 0) => self.run.tell(RunEvent::NothingMade),
             (false, made) => {
-                let look = self.context.to_type(&format!("audit --run {id}"));
                 self.run.tell(RunEvent::Clean { made, kept: fixtures, look });
             }
             (true, made) => {
@@ -305,12 +340,12 @@ impl Session {
     }
 }
 
-fn remainders(made: &[Resource], kept: &[Machine]) -> Vec<Remainder> {
+fn remainders<'a>(made: impl IntoIterator<Item = &'a Resource>, kept: &[Machine]) -> Vec<Remainder> {
     left_behind(made, kept).into_iter().map(Remainder::from).collect()
 }
 
 /// The open rows of `made` that belong to no machine of `kept`.
-pub fn left_behind<'a>(made: &'a [Resource], kept: &[Machine]) -> Vec<&'a Resource> {
+pub fn left_behind<'a>(made: impl IntoIterator<Item = &'a Resource>, kept: &[Machine]) -> Vec<&'a Resource> {
     let meant = |row: &Resource| kept.iter().any(|machine| machine.id == row.machine);
-    made.iter().filter(|row| row.is_open() && !meant(row)).collect()
+    made.into_iter().filter(|row| row.is_open() && !meant(row)).collect()
 }

@@ -101,6 +101,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
 impl MachineRow {
     fn of(one: MachineStatus, now: Timestamp) -> Self {
         let status = match (one.used, one.machine.kept, one.machine.expires_at > now) {
+            _ if one.ending && !one.machine.kept => "releasing",
             (true, _, _) => "in use",
             (false, _, false) => "expired",
             (false, true, true) => "kept",

@@ -17,6 +17,7 @@ use crate::command::artifact_args::ArtifactArgs;
 use crate::command::machine_args::default_ttl;
 use crate::command::matrix_args::{KnownAxis, MatrixArgs};
 use crate::command::on_machine_args::OnMachineArgs;
+use crate::command::parting_args::PartingArgs;
 use crate::command::shard_args::ShardArgs;
 use crate::command::testing::Reports;
 use crate::command::unfit::{refuse_options, refuse_wait};
@@ -66,6 +67,9 @@ pub struct TestArgs {
     /// The places to which results go.
     #[command(flatten)]
     pub(super) reports: Reports,
+    /// What is waited for at the end.
+    #[command(flatten)]
+    pub(super) parting: PartingArgs,
 }
 
 /// The time that a machine needs before and after its tests: for booting, preparing, bringing the results home.

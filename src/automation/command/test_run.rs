@@ -1,5 +1,7 @@
 //! The course of every command that runs tests, to its end or until its tests are left.
 
+use std::sync::Arc;
+
 use flow::task::begun::OnceBegun;
 use flow::testing::{Records, TestJob, TestTerms, run_job};
 use flow::transfer::artifacts::Fetch;
@@ -53,7 +55,8 @@ async fn begin(
 ) -> Result<i32, Fault> {
     let first = tests.cells.iter().flat_map(|cell| &cell.groups).map(|group| group.kind).next();
     let kind = first.map_or_else(|| context.default_provider(), Ok)?;
-    let session = Session::begin_on(context, tests.command, kind).await?;
+    let parting = context.parting(args.parting.wait_gone);
+    let session = Session::begin_on(context, tests.command, kind).await?.parting(Arc::new(parting));
     let (mutes, expired): (Vec<Mute>, Vec<Mute>) =
         mutes.into_iter().partition(|mute| mute.is_in_force(session.started_at()));
     let expired =

@@ -248,7 +248,7 @@ fn publish(session: &Session, reports: &Reports, results: Results) -> Result<End
     session.dir.write(RunFile::Junit, report::junit::render(session.command(), &results)?.as_bytes())?;
     learn(session, &results);
     let (verdict, counts) = (results.verdict, results.counts);
-    let summary = report::terminal::summary(&results).trim_end().to_owned();
+    let summary = report::terminal::summary_before_failures(&results).trim_end().to_owned();
     session.run.tell(TestsEvent::Judged { verdict, counts, summary });
     if results.verdict == Verdict::NotRun {
         // The messages of our own build are details of its step; those of the runner's build are its output.

@@ -1,8 +1,10 @@
 //! The settings file as `automation config` works on it. Nothing is made of it but itself: a file with an error in it must not stand in the
 //! way of its mending.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use model::base::text;
 use model::fault::Fault;
 use model::setting::Section;
 use state::dir::StateDir;
@@ -35,6 +37,8 @@ pub struct Config {
     root: PathBuf,
     file: SettingsFile,
     sections: Vec<Section>,
+    /// The folder of image definitions that was named.
+    images: Option<PathBuf>,
 }
 
 impl Config {
@@ -45,7 +49,7 @@ impl Config {
             ui::name_state(&root);
         }
         let file = SettingsFile::at(StateDir::settings_file_of(&root));
-        Ok(Self { screen: screen(globals, words)?, root, file, sections: sections()? })
+        Ok(Self { screen: screen(globals, words)?, root, file, sections: sections()?, images: globals.images.clone() })
     }
 
     /// The file.
@@ -95,6 +99,46 @@ impl Config {
         }
     }
 
+    /// Refuses values that could not be used, although they look right, where they are not those of the text `before`.
+    fn check_use(&self, settings: &Settings, before: Option<&str>) -> Result<(), Fault> {
+        let held = before.and_then(|before| self.file.check(before, &self.sections).ok());
+        let is_new = |key: &str| {
+            settings.extra(key).filter(|value| held.as_ref().and_then(|held| held.extra(key)) != Some(value))
+        };
+        if let Some(distro) = is_new("defaults.distro") {
+            self.check_distro(distro)?;
+        }
+        match is_new("local.keyring").filter(|path| !std::path::Path::new(path).is_file()) {
+            Some(path) => Err(Fault::usage(format!("`local.keyring` names no file: `{path}`"))
+                .hint("It holds the keys that the mirrors' signatures are checked with.")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a distribution that no image can be made of.
+    fn check_distro(&self, distro: &str) -> Result<(), Fault> {
+        let images = self.images.as_deref();
+        let mut known = BTreeSet::new();
+        for folder in [Some(None), images.map(Some)].into_iter().flatten() {
+            for name in project::image::names(folder)? {
+                let definition = project::image::load(folder, &name)?;
+                // One with a distribution of its own does not ask the settings.
+                if definition.distro_for(None, distro) == distro {
+                    known.extend(definition.distros());
+                }
+            }
+        }
+        if known.contains(distro) {
+            return Ok(());
+        }
+        let all: Vec<&str> = known.iter().map(String::as_str).collect();
+        let fault = Fault::usage(format!("there is no distribution `{distro}` (there are: {})", all.join(", ")));
+        Err(match text::nearest(distro, all) {
+            Some(near) => fault.hint(format!("Did you mean `{near}`?")),
+            None => fault.hint("One of your own definitions of images counts with `--images DIR`."),
+        })
+    }
+
     /// Replaces the text of the file by what `change` makes of it, where that is right and something else; whether it was replaced.
     pub fn change(&self, change: impl FnOnce(Option<&str>) -> Result<Option<String>, Fault>) -> Result<bool, Fault> {
         let before = self.file.read()?;
@@ -108,7 +152,8 @@ impl Config {
     /// missing.
     pub fn replace(&self, before: Option<&str>, text: &str) -> Result<(), Fault> {
         // What is refused is refused before anything is made.
-        self.check(text)?;
+        let settings = self.check(text)?;
+        self.check_use(&settings, before)?;
         let _lock = StateDir::open_for_cleanup(&self.root)?.lock_settings()?;
         if self.file.read()?.as_deref() != before {
             let path = self.file.path().display();

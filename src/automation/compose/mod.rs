@@ -9,6 +9,7 @@ pub mod host;
 pub mod offers;
 pub mod places;
 pub mod publication;
+pub mod releaser;
 pub mod releases;
 pub mod sites;
 mod sweep;
@@ -41,8 +42,10 @@ use state::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
 use crate::compose::sites::SiteBuilder;
+
 use crate::globals::{ColorArg, Globals};
 use crate::ui::{self, ColorChoice, EventStream, Look, Loudness, OutputTo, Screen};
+pub use releaser::WaitGone;
 
 /// The state directory's name below the home directory.
 const STATE_FOLDER: &str = ".hgautomation";
@@ -178,6 +181,12 @@ pub fn state_path(globals: &Globals) -> Result<PathBuf, Fault> {
 /// The longest owner, in characters: the limit of a tag of AWS.
 const OWNER_CAP: usize = 256;
 
+/// Whether there is a state directory, or has to be: in an account its name tells whose things are whose.
+pub fn has_state(globals: &Globals) -> bool {
+    globals.provider.as_deref() == Some(ProviderKind::Ec2.name())
+        || state_path(globals).is_ok_and(|path| StateDir::is_there(&path))
+}
+
 /// `user@host`, as far as the system knows it, with only those characters that every service accepts in a tag: it must
 /// read the same wherever it is found again.
 pub fn owner() -> String {
@@ -217,6 +226,12 @@ impl Context {
     pub fn open_for_cleanup(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
         let state = StateDir::open_for_cleanup(&state_path(globals)?)?;
         let journal = state.journal_for_cleanup()?;
+        Self::with(state, journal, globals, words)
+    }
+
+    /// The context of a command that only looks, or works on what is there already, where there is no state directory: none is made.
+    pub fn of_nothing(globals: &Globals, words: Vec<String>) -> Result<Self, Fault> {
+        let (state, journal) = StateDir::of_nothing(&state_path(globals)?)?;
         Self::with(state, journal, globals, words)
     }
 
@@ -456,6 +471,7 @@ impl Context {
             stop: CancellationToken::new(),
             detach: CancellationToken::new(),
             turns: Turns::default(),
+            parting: Arc::default(),
         }
     }
 }

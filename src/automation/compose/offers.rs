@@ -146,8 +146,8 @@ fn words_of_run(run: &RunRecord, now: Timestamp) -> String {
     let state = match (run.state, &run.summary) {
         (RunState::Running, _) => "at work or cut off",
         (RunState::Detached, _) => "detached",
-        (RunState::Ended, Some(summary)) => summary,
-        (RunState::Ended, None) => "ended",
+        (RunState::Releasing | RunState::Ended, Some(summary)) => summary,
+        (RunState::Releasing | RunState::Ended, None) => "ended",
     };
     format!("{}, {}: {state}", run.command, text::ago(run.started_at, now))
 }

@@ -1,5 +1,5 @@
 //! Every command begins by clearing away machines whose driver and guard were both killed, so that nothing of them
-//! stays until somebody asks.
+//! stays until somebody asks, and by going on with the end of machines that nobody sees to any more.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,13 +20,15 @@ const LIMIT: Duration = Duration::from_secs(10);
 const UNKNOWN: Duration = Duration::from_secs(60);
 
 impl Context {
-    /// Clears away dead machines, and closes their rows and those of machines that ended by themselves. A failure does
+    /// Clears away dead machines, closes their rows and those of machines that ended by themselves, and starts again what saw to the end
+    /// of others. A failure does
     /// not stop the command: `audit` reports what stays.
     pub(super) fn sweep(&self) {
         let Ok(executable) = executable() else { return };
         let sweeper = Sweeper::new(self.state.root(), executable);
         self.clear_away(&sweeper);
         drop(self.close_vanished(&sweeper));
+        drop(self.go_on_releasing());
     }
 
     fn clear_away(&self, sweeper: &Sweeper) {

@@ -63,10 +63,15 @@ pub fn surroundings() -> Surroundings {
         stderr,
         capable: kind.as_deref().is_some_and(|kind| kind != "dumb"),
         unicode: has_unicode(kind.as_deref(), locale.as_deref()),
-        automated: std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str())),
+        automated: is_automated(),
         color_forced: anstyle_query::clicolor_force(),
         color_refused: anstyle_query::no_color() || anstyle_query::clicolor() == Some(false),
     }
+}
+
+/// Whether `CI` says that nobody is there, and that what runs here ends with its job.
+pub fn is_automated() -> bool {
+    std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
 }
 
 /// Whether a terminal of this kind shows signs beyond ASCII: the kernel's own has few of them, and who names a locale without UTF-8

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use model::base::id::ResourceId;
 use model::connection::Connection;
 use model::event::Teller;
 use model::fault::Fault;
@@ -104,8 +105,8 @@ impl Survey for Ec2Provider {
 
 #[async_trait]
 impl EndTogether for Ec2Provider {
-    async fn end_all(&self, resources: &[Resource]) {
-        release::end_all(&self.clients, &self.account, resources).await;
+    async fn end_all(&self, resources: &[Resource]) -> Vec<ResourceId> {
+        release::end_all(&self.clients, &self.account, resources).await
     }
 }
 

@@ -126,7 +126,7 @@ impl ObservedPlace<'_> {
         let machine: MachineId = tags::value(tagged, tags::MACHINE)?.parse().ok()?;
         let name = RowName::regional(self.account, self.region, format!("{machine}{suffix}")).to_string();
         let (expires_at, elsewhere) = (expiry(tagged), is_of_copy(tagged, self.state_id));
-        Some(ObservedResource { kind, machine, name, locator: locator.to_owned(), expires_at, elsewhere })
+        Some(ObservedResource { kind, machine, name, locator: locator.to_owned(), expires_at, lease: None, elsewhere })
     }
 
     /// An instance, named as [`plan`](model::provider::Provider::plan) names its row.

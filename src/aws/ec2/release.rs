@@ -12,6 +12,7 @@ use aws_sdk_ec2::types::{
 };
 use jiff::Timestamp;
 use model::base::deadline::{Deadline, Pace};
+use model::base::id::ResourceId;
 use model::fault::Fault;
 use model::resource::{Fate, Resource, ResourceKind};
 
@@ -92,15 +93,22 @@ pub(crate) async fn release(
 }
 
 /// Terminates the instances among `resources` whose ids are known, with as few calls as possible in each region,
-/// without waiting for their end. Those of other accounts are skipped; a refusal is reported by [`release`], which
-/// tries again.
-pub(crate) async fn end_all(clients: &Clients, account: &str, resources: &[Resource]) {
+/// without waiting for their end; gives the rows of those for which EC2 has accepted it. Those of other accounts are skipped; a
+/// refusal is reported by [`release`], which tries again.
+pub(crate) async fn end_all(clients: &Clients, account: &str, resources: &[Resource]) -> Vec<ResourceId> {
+    let mut told = Vec::new();
     for (region, ids) in by_region(clients.region(), account, resources) {
         let ec2 = clients.ec2(&region);
         for batch in ids.chunks(instances::BATCH) {
-            purge::instances::terminate(&ec2, batch).await;
+            let refusals = purge::instances::terminate(&ec2, batch).await;
+            let refused = |id: &String| refusals.iter().any(|refusal| refusal.id == *id);
+            told.extend(batch.iter().filter(|id| !refused(id)).cloned());
         }
     }
+    let is_told = |row: &&Resource| {
+        row.kind == ResourceKind::Instance && row.locator.as_ref().is_some_and(|id| told.contains(id))
+    };
+    resources.iter().filter(is_told).map(|row| row.id.clone()).collect()
 }
 
 /// The ids of the instances of `account` among `resources`, by region; `home` is the region of rows that name none.

@@ -134,6 +134,7 @@ impl DummyProvider {
                 name: plan.name.clone(),
                 locator: locator.clone(),
                 expires_at: None,
+                lease: None,
                 elsewhere: false,
             };
             self.inner().present.insert((plan.machine.clone(), plan.kind.name()), observed);

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
-use model::machine::{Address, Machine, Platform};
+use model::machine::Platform;
 use model::resource::{Fate, Resource, ResourceKind, ResourceState};
+use model::run::RunState;
 use model::task::StepCommand;
 
 use crate::audit::remaining::{Remaining, row_of};
@@ -32,6 +33,11 @@ pub fn choose<'a>(remaining: &'a Remaining, ids: &[String]) -> Result<Vec<&'a Fi
             None => {
                 return Err(Fault::usage(format!("nothing that remains is called `{id}`"))
                     .hint("`automation audit` shows what remains, with its ids."));
+            }
+            Some(finding) if finding.standing == Standing::Releasing => {
+                let run = finding.run.as_ref().map(ToString::to_string).unwrap_or_default();
+                return Err(Fault::usage(format!("`{id}` is ending: a process is seeing to that"))
+                    .hint(format!("`automation audit --run {run}` waits until nothing of it is left.")));
             }
             Some(finding) if !findings.iter().any(|it| it.is_named(id) && it.is_to_go(ids)) => {
                 return Err(Fault::usage(format!("`{id}` is in use")).hint(format!(
@@ -124,10 +130,6 @@ async fn clean_remote(
     let machines = estate.journal.machines()?;
     let machine = machines.iter().find(|machine| machine.id == row.machine);
     let Some(machine) = machine.filter(|_| row.state == ResourceState::Present) else { return Ok(row) };
-    if went_with_its_machine(machine, &machines) {
-        estate.journal.mark_gone(&row.id, estate.teller.now())?;
-        return Ok(Resource { state: ResourceState::Gone, ..row });
-    }
     let clean = clean(&row.run, machine.platform, &guest::of(machine.platform).run_folder(&row.run))?;
     let connector = estate.sites.connector(row.provider).await?;
     let why = match connector.connect(machine, &machine.user, CONNECT_LIMIT, false).await {
@@ -145,24 +147,21 @@ async fn clean_remote(
     Ok(Resource { state: ResourceState::Gone, ..row })
 }
 
-/// Whether a run worked on a machine of this computer that it had not made, and that is not there any more: so are the files on it. Only
-/// such a machine is reached through a guard of ours.
-fn went_with_its_machine(found: &Machine, machines: &[Machine]) -> bool {
-    let is_made = |other: &Machine| !other.provider.machines_stay() && other.address == found.address;
-    matches!(found.address, Address::Handover { .. }) && !machines.iter().any(is_made)
-}
-
 /// Records the end of runs whose driver died, or whose machine ended while nobody followed it, once nothing is left of
 /// them. Not earlier: the remains of a run that ended could pass for kept.
 pub(super) fn close_dead_runs(estate: &Estate<'_>, only: Option<&RunId>) -> Result<(), Fault> {
     for record in estate.journal.runs(usize::MAX)? {
         let meant = only.is_none_or(|run| *run == record.id);
-        if record.has_ended() || !meant || (estate.alive)(&record.driver) {
+        if record.state == RunState::Ended || !meant || (estate.alive)(&record.driver) {
             continue;
         }
         let filter = ResourceFilter { run: Some(record.id.clone()), open: true, ..ResourceFilter::default() };
         if estate.journal.resources(&filter)?.is_empty() {
-            estate.journal.update_run(&record.into_lost(estate.teller.now()))?;
+            let ended = match record.state {
+                RunState::Releasing => record.into_released(),
+                _ => record.into_lost(estate.teller.now()),
+            };
+            estate.journal.update_run(&ended)?;
         }
     }
     Ok(())

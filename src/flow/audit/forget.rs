@@ -23,7 +23,7 @@ pub enum ForgetRefusal {
 pub fn refusal(remaining: &Remaining, finding: &Finding) -> Option<ForgetRefusal> {
     let same = |seen: &ObservedResource| seen.kind == finding.kind && seen.name == finding.name;
     match finding.standing {
-        Standing::InUse => Some(ForgetRefusal::InUse),
+        Standing::InUse | Standing::Releasing => Some(ForgetRefusal::InUse),
         Standing::Kept => Some(ForgetRefusal::Kept),
         _ => remaining.observed.iter().any(same).then_some(ForgetRefusal::Seen),
     }

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
-use model::machine::ProviderKind;
-use model::resource::{ObservedResource, Resource};
+use model::machine::{Address, Machine, ProviderKind};
+use model::resource::{ObservedResource, Resource, ResourceKind};
 
-use crate::audit::{Finding, World, findings, split_gone, was_released_meanwhile};
+use crate::audit::{Finding, Standing, World, findings, split_gone, was_released_meanwhile};
 use crate::look::{Estate, LookResult};
 
 /// The findings, and everything that was seen.
@@ -78,16 +78,53 @@ fn judge(estate: &Estate<'_>, looks: &LookResult) -> Result<Vec<Finding>, Fault>
     }))
 }
 
-/// Closes the rows of machines of which nothing exists any more; gives the other findings.
+/// Closes the rows of machines of which nothing exists any more, and then those of files that went with the machine on which they were; gives
+/// the other findings.
 fn close(estate: &Estate<'_>, found: Vec<Finding>, observed: &[ObservedResource]) -> Result<Vec<Finding>, Fault> {
     let (gone, remaining) = split_gone(found, observed);
-    for finding in &gone {
+    close_rows(estate, &gone)?;
+    let machines = estate.journal.machines()?;
+    let (went, remaining): (Vec<Finding>, Vec<Finding>) =
+        remaining.into_iter().partition(|finding| went_with_its_machine(finding, &machines));
+    close_rows(estate, &went)?;
+    Ok(remaining)
+}
+
+/// Closes the rows of what is gone, and the records that only waited for that.
+fn close_rows(estate: &Estate<'_>, gone: &[Finding]) -> Result<(), Fault> {
+    for finding in gone {
         if let Some(row) = row_of(estate, finding)? {
             estate.journal.mark_gone(&row.id, estate.teller.now())?;
         }
     }
     estate.forget_machines(gone.iter().map(|finding| &finding.machine))?;
-    Ok(remaining)
+    for run in gone.iter().filter_map(|finding| finding.run.as_ref()).collect::<BTreeSet<_>>() {
+        close_released(estate, run)?;
+    }
+    Ok(())
+}
+
+/// Whether a finding is the files of a run on a machine that was made for us before that run, and that is not there any more. Such a machine
+/// is reached through a guard of ours, or has hardware that we chose; its record goes when it was seen gone.
+fn went_with_its_machine(finding: &Finding, machines: &[Machine]) -> bool {
+    let is_left = finding.kind == ResourceKind::RemoteFiles && finding.standing == Standing::Orphaned;
+    let Some(found) = machines.iter().find(|machine| is_left && machine.id == finding.machine) else { return false };
+    let was_made = matches!(found.address, Address::Handover { .. }) || found.hardware.is_some();
+    let is_it = |other: &Machine| {
+        !other.provider.machines_stay() && other.address == found.address && other.host_key == found.host_key
+    };
+    was_made && !machines.iter().any(is_it)
+}
+
+/// Ends the record of a run whose machines were told to end, and of which nothing is left, where nobody does so any more.
+fn close_released(estate: &Estate<'_>, run: &RunId) -> Result<(), Fault> {
+    let open = ResourceFilter { run: Some(run.clone()), open: true, ..ResourceFilter::default() };
+    match estate.journal.run(run)? {
+        Some(record) if record.is_release_cut_off(estate.alive) && estate.journal.resources(&open)?.is_empty() => {
+            estate.journal.update_run(&record.into_released())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The open row of a finding; none if it has no row, or if the row was closed meanwhile.

@@ -280,8 +280,9 @@ async fn run_step(run: &Run, durable: &Durable, layer: &LayerPlan, whole: bool) 
             };
             let fault = Fault::new(kind, format!("bake step `{}` failed with {exit}", layer.name));
             let tail = lines.tail();
+            let trust = guest::trust::advice(&tail).map(|advice| format!("{advice} ")).unwrap_or_default();
             let fault = if tail.is_empty() { fault } else { fault.because(tail) };
-            Err(fault.hint(format!("{hint} `--keep-failed` leaves the machine for a look.")))
+            Err(fault.hint(format!("{trust}{hint} `--keep-failed` leaves the machine for a look.")))
         }
     }
 }

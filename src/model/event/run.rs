@@ -10,6 +10,7 @@ use crate::base::{clock, text};
 use crate::event::words::Words;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fault::FaultKind;
 use crate::resource::{Resource, ResourceKind};
 
 /// Something happened to the run.
@@ -81,6 +82,13 @@ pub enum RunEvent {
         /// How many of them stay for later runs.
         kept: usize,
         /// The command that checks again.
+        look: String,
+    },
+    /// The run has come to its end, and machines of it are told to end; another process sees that they do.
+    Releasing {
+        /// The machines.
+        machines: Vec<MachineId>,
+        /// The command that waits until nothing of them is left, and says so.
         look: String,
     },
     /// Some resources that the run made still exist.
@@ -155,8 +163,15 @@ impl RunEvent {
             }
             Self::CellsEnded { line, cells, succeeded, code } => {
                 let line = text::cut(line, LINE_SHOWN);
-                let cells = text::pluralize(*cells as u64, "cell");
-                format!("Succeeded in {succeeded} of {cells}, exit code {code}: {line}")
+                let (failed, cells) = (cells.saturating_sub(*succeeded), text::pluralize(*cells as u64, "cell"));
+                let how = match succeeded {
+                    _ if *code == FaultKind::Interrupted.exit_code() => {
+                        format!("Cancelled when {succeeded} of {cells} had succeeded")
+                    }
+                    0 => format!("Failed in {failed} of {cells}"),
+                    _ => format!("Succeeded in {succeeded} of {cells}"),
+                };
+                format!("{how}, exit code {code}: {line}")
             }
             Self::Detached { machine, until, attach, cancel } => {
                 let until = match until {
@@ -177,6 +192,11 @@ impl RunEvent {
                 let stay = if *kept > 0 { format!("{kept} kept for later runs, ") } else { String::new() };
                 let gone = made.saturating_sub(*kept);
                 format!("Nothing is left behind: {made} resources made, {stay}{gone} seen gone (`{look}`).")
+            }
+            Self::Releasing { machines, look } => {
+                let names: Vec<&str> = machines.iter().map(MachineId::as_str).collect();
+                let are = if machines.len() == 1 { "is" } else { "are" };
+                format!("{} {are} ending; `{look}` confirms it.", names.join(", "))
             }
             Self::LeftBehind { made, left, fix } => {
                 format!("Left behind, {} of {made}:\n{}\nRemove them with `{fix}`.", left.len(), lines(left))

@@ -241,6 +241,7 @@ fn of_runs() -> Vec<EventKind> {
         .into(),
         RunEvent::NothingMade.into(),
         RunEvent::Clean { made: 5, kept: 2, look: "automation audit --run r-1".into() }.into(),
+        RunEvent::Releasing { machines: vec![machine()], look: "automation audit --run r-1".into() }.into(),
         RunEvent::LeftBehind { made: 5, left: vec![row(Some("in use")), row(None)], fix: "automation audit".into() }
             .into(),
         TroubleEvent::from(&Fault::outside("cannot do `x`").because("no room")).into(),
@@ -464,6 +465,7 @@ fn the_words_of_every_kind() {
     Outcome("Kept hg-0123456789 until 2026-11-20T10:53:01Z; `automation machine ssh hg-1` enters it, `automation machine down hg-1` ends it.")
     Outcome("Nothing was made, nothing is left behind.")
     Outcome("Nothing is left behind: 5 resources made, 2 kept for later runs, 3 seen gone (`automation audit --run r-1`).")
+    Outcome("hg-0123456789 is ending; `automation audit --run r-1` confirms it.")
     Outcome("Left behind, 2 of 5:\n  volume vol: in use\n  volume vol: not released yet\nRemove them with `automation audit`.")
     Warning("cannot do `x`: no room")
     Warning("`/x/events.log` cannot be written and will not be whole: no room")

@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::base::id::ResourceId;
 use crate::connection::Connection;
 use crate::event::Teller;
 use crate::fault::Fault;
@@ -149,10 +150,11 @@ pub trait Survey: Send + Sync {
 #[async_trait]
 pub trait EndTogether: Send + Sync {
     /// Tells all machines among `resources` to end, and waits for none: they end in parallel while
-    /// [`Provider::release`] handles one at a time. A refusal here is not reported, because the release meets it again.
+    /// [`Provider::release`] handles one at a time. Gives the rows of those that are sure to end from here on. A refusal is not
+    /// reported, because the release meets it again.
     ///
     /// [`Provider::release`]: crate::provider::Provider::release
-    async fn end_all(&self, resources: &[Resource]);
+    async fn end_all(&self, resources: &[Resource]) -> Vec<ResourceId>;
 }
 
 /// Looks for resources that [`Provider::observe`] does not look for, because only a row names them.

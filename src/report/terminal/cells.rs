@@ -1,7 +1,9 @@
 //! The cells of a run that has a matrix, in lines of plain text.
 
+use std::time::Duration;
+
 use model::base::text;
-use model::outcome::{Cell, Results, Verdict};
+use model::outcome::{Cell, Results, TimeSplit, Verdict};
 
 use super::{escape, first_line, outcomes};
 
@@ -38,6 +40,20 @@ pub(super) fn table(results: &Results) -> Vec<String> {
     let more = (left_out > 0).then(|| format!("  and {left_out} more"));
     let lines: Vec<String> = shown.iter().zip(&names).map(line).collect();
     std::iter::once("Cells:".to_owned()).chain(lines).chain(more).collect()
+}
+
+/// How the time of a run with a matrix was spent. Cells begin one after another and go on side by side, so that no share of the whole is
+/// set-up or tests.
+pub(super) fn time(time: &TimeSplit) -> String {
+    let image = match time.image {
+        Duration::ZERO => String::new(),
+        image => format!(", image {}", text::seconds(image)),
+    };
+    let total = text::seconds(time.total);
+    format!(
+        "Time: total {total}{image}; {} from the first test's beginning to the last one's end",
+        text::seconds(time.tests)
+    )
 }
 
 /// Why a cell has no verdict of passed or failed; none where it has one.
@@ -99,7 +115,7 @@ mod tests {
           debian12/tmpfs\u{1b}  failed  1 passed, 1 failed
         Failed:
           test-disk.t [debian12/tmpfs\u{1b}] (output changed)
-        Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
+        Time: total 10.0s; 7.5s from the first test's beginning to the last one's end
         ");
         assert_eq!(
             failures(&results)[0].text,
@@ -119,7 +135,7 @@ mod tests {
         Cells:
           debian12/default  passed      2 passed
           debian12/tmpfs    incomplete  none (no machine:)
-        Time: total 10.0s, setup 2.0s, tests 7.5s; setup share 20 %
+        Time: total 10.0s; 7.5s from the first test's beginning to the last one's end
         ");
     }
 

@@ -111,7 +111,7 @@ pub(super) fn run(row: &Row<'_>) -> Result<RunRecord> {
         arguments: from_json(row, 2)?,
         owner: row.get(3)?,
         driver: Driver { pid: row.get(4)?, started: started.unsigned_abs(), boot: row.get(6)? },
-        state: named(row, 7, &[RunState::Running, RunState::Detached, RunState::Ended], run_state_name)?,
+        state: named(row, 7, &RUN_STATES, run_state_name)?,
         started_at: parsed(row, 8)?,
         ended_at: optional_time(row, 9)?,
         exit_code: row.get(10)?,
@@ -119,11 +119,15 @@ pub(super) fn run(row: &Row<'_>) -> Result<RunRecord> {
     })
 }
 
+/// The states of a run.
+const RUN_STATES: [RunState; 4] = [RunState::Running, RunState::Detached, RunState::Releasing, RunState::Ended];
+
 /// The name of a run's state in the database.
 pub(super) fn run_state_name(state: RunState) -> &'static str {
     match state {
         RunState::Running => "running",
         RunState::Detached => "detached",
+        RunState::Releasing => "releasing",
         RunState::Ended => "ended",
     }
 }

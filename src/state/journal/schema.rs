@@ -13,7 +13,7 @@ use crate::journal::{BUSY_POLL, error};
 
 /// The steps that bring a database from one schema to the next. Steps are only ever added; the schema's number is their
 /// count.
-const MIGRATIONS: [&str; 4] = [FIRST, KEPT, DETACHED, FORGOTTEN];
+const MIGRATIONS: [&str; 5] = [FIRST, KEPT, DETACHED, FORGOTTEN, RELEASING];
 
 pub(super) const FIRST: &str = "
 CREATE TABLE runs (
@@ -129,6 +129,28 @@ CREATE INDEX resources_of_machine ON resources (machine, seq);
 CREATE INDEX resources_open ON resources (seq) WHERE state NOT IN ('gone', 'kept', 'forgotten');
 ";
 
+/// Adds runs that have come to their end while their machines are ending.
+const RELEASING: &str = "
+CREATE TABLE runs_with_releasing (
+    seq            INTEGER PRIMARY KEY,
+    id             TEXT NOT NULL UNIQUE,
+    command        TEXT NOT NULL,
+    arguments      TEXT NOT NULL, -- a JSON array
+    owner          TEXT NOT NULL,
+    driver_pid     INTEGER NOT NULL,
+    driver_started INTEGER NOT NULL,
+    driver_boot    TEXT NOT NULL,
+    state          TEXT NOT NULL CHECK (state IN ('running', 'detached', 'releasing', 'ended')),
+    started_at     TEXT NOT NULL,
+    ended_at       TEXT,
+    exit_code      INTEGER,
+    summary        TEXT
+) STRICT;
+INSERT INTO runs_with_releasing SELECT * FROM runs;
+DROP TABLE runs;
+ALTER TABLE runs_with_releasing RENAME TO runs;
+";
+
 /// Why a database could not be opened.
 pub(super) enum Problem {
     File(std::io::Error),
@@ -185,6 +207,13 @@ pub(super) fn open(path: &Path, limit: Duration, by: Access) -> Result<Connectio
             done => return done,
         }
     }
+}
+
+/// Opens a database that is nowhere but in this process.
+pub(super) fn open_in_memory() -> Result<Connection, Problem> {
+    let mut connection = Connection::open_in_memory()?;
+    prepare(&mut connection, Duration::ZERO, Access::Alone)?;
+    Ok(connection)
 }
 
 /// Makes an empty file of mode 0600, whose mode SQLite gives to the files beside it.

@@ -320,8 +320,10 @@ fn the_rows_of_the_second_schema_are_kept_and_their_runs_can_be_detached() {
     assert_eq!(journal.resources(&ResourceFilter { run: Some(id("r-1")), ..Default::default() }).unwrap().len(), 1);
     let run = journal.run(&id("r-1")).unwrap().unwrap();
     assert_eq!((run.arguments.as_slice(), run.driver.started, run.started_at), (["a".to_owned()].as_slice(), 2, at(0)));
-    journal.update_run(&RunRecord { state: RunState::Detached, ..run }).unwrap();
-    assert_eq!(journal.run(&id("r-1")).unwrap().unwrap().state, RunState::Detached);
+    for state in [RunState::Detached, RunState::Releasing] {
+        journal.update_run(&RunRecord { state, ..run.clone() }).unwrap();
+        assert_eq!(journal.run(&id("r-1")).unwrap().unwrap().state, state);
+    }
     // References to runs are checked again.
     journal.plan(&id("r-1"), ProviderKind::Local, &[planned("hg-2", ResourceKind::Process)], at(1)).unwrap();
     journal.plan(&id("r-2"), ProviderKind::Local, &[planned("hg-3", ResourceKind::Process)], at(1)).unwrap_err();
@@ -338,7 +340,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     drop(story.journal);
     let before = std::fs::read(&story.path).unwrap();
     let error = SqliteJournal::open(&story.path).unwrap_err();
-    assert!(error.message.ends_with("has schema 99, and this build knows schemas up to 4"), "{error}");
+    assert!(error.message.ends_with("has schema 99, and this build knows schemas up to 5"), "{error}");
     assert_eq!(std::fs::read(&story.path).unwrap(), before);
 }
 

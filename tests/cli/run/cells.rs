@@ -33,6 +33,9 @@ fn each_cell_has_its_choice_its_output_and_a_part_in_one_verdict() {
     assert_eq!(logs.text(), "one from here\ntwo from here\n");
     let kept: Value = serde_json::from_slice(&fs::read(folder.join("command.json")).unwrap()).unwrap();
     assert_eq!(codes(&kept), [("one".to_owned(), 0), ("two".to_owned(), 7)]);
+    let shown = project.place.run(&["runs", "show"]).expect(0).text();
+    assert!(shown.contains("\nCELL  RESULT") && shown.contains("\ntwo   exit status 7"), "{shown}");
+    assert_eq!(codes(&project.place.json(&["runs", "show", "--json"])), codes(&kept));
     project.place.assert_clean();
 }
 
@@ -110,6 +113,12 @@ fn cells_that_are_left_are_followed_by_whoever_attaches() {
     let planned = project.place.run(&["runs", "cancel", "--dry-run", &id]).expect(0).text();
     assert!(planned.contains("on 2 machines"), "{planned}");
     project.place.run(&["runs", "cancel", &id]).expect(0);
+    let shown = project.place.run(&["runs", "show", &id]).expect(0).text();
+    assert!(
+        shown.contains("Cancelled when 0 of 2 cells had succeeded") && shown.matches("  cancelled").count() == 2,
+        "{shown}"
+    );
+    assert!(!shown.contains("lost"), "{shown}");
     project.place.assert_certified(&id);
     project.place.assert_clean();
 }

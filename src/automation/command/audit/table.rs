@@ -14,6 +14,7 @@ use crate::ui::table::render;
 fn words(standing: Standing) -> &'static str {
     match standing {
         Standing::InUse => "in use",
+        Standing::Releasing => "releasing",
         Standing::Kept => "kept",
         Standing::Orphaned => "orphaned",
         Standing::Expired => "expired",
@@ -26,13 +27,14 @@ fn words(standing: Standing) -> &'static str {
 /// How much a standing asks for attention: the part of a machine that asks most speaks for all.
 fn weight(standing: Standing) -> u8 {
     match standing {
-        Standing::InUse => 0,
-        Standing::Kept => 1,
-        Standing::Vanished => 2,
-        Standing::Elsewhere => 3,
-        Standing::Expired => 4,
-        Standing::Orphaned => 5,
-        Standing::Unrecorded => 6,
+        Standing::Releasing => 0,
+        Standing::InUse => 1,
+        Standing::Kept => 2,
+        Standing::Vanished => 3,
+        Standing::Elsewhere => 4,
+        Standing::Expired => 5,
+        Standing::Orphaned => 6,
+        Standing::Unrecorded => 7,
     }
 }
 

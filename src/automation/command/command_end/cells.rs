@@ -12,7 +12,7 @@ use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 use model::task::{Chunk, Offsets, TaskOutput};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use state::runs::{RunDir, RunFile};
 
 use crate::command::command_end::{LINE_SHOWN, code_of, code_of_fault};
@@ -89,9 +89,15 @@ struct CellsResults<'a> {
     cells: Vec<CellResults>,
 }
 
+/// What was kept of the cells of a command that has ended.
+#[derive(Deserialize)]
+struct KeptCells {
+    cells: Vec<CellResults>,
+}
+
 /// What one cell came to.
-#[derive(Serialize)]
-struct CellResults {
+#[derive(Serialize, Deserialize)]
+pub struct CellResults {
     cell: String,
     /// What its exit code would be if it were alone.
     code: i32,
@@ -146,11 +152,11 @@ impl CellResults {
     fn words(&self) -> String {
         match &self.outcome {
             Some(outcome) if outcome.timed_out => "its time was over".to_owned(),
+            _ if self.code == exit::INTERRUPTED => "cancelled".to_owned(),
             Some(CommandOutcome { exit: Exit::Lost(_), .. }) => "lost".to_owned(),
             Some(_) if self.code == exit::COMMAND_NOT_RUN && self.failed.is_some() => "files are missing".to_owned(),
             Some(outcome) if outcome.exit.is_success() => "succeeded".to_owned(),
             Some(outcome) => outcome.exit.to_string(),
-            None if self.code == exit::INTERRUPTED => "interrupted".to_owned(),
             None => "not run".to_owned(),
         }
     }
@@ -161,6 +167,24 @@ impl CellResults {
         let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         vec![self.cell.clone(), self.words(), or_none(took), or_none(machine)]
     }
+}
+
+/// What the cells of a run with a command came to, where it has cells and has ended.
+pub fn read_cells(folder: &RunDir) -> Result<Option<Vec<CellResults>>, Fault> {
+    if folder.matrix_cells()?.is_empty() {
+        return Ok(None);
+    }
+    let Some(text) = folder.read(RunFile::Command)? else { return Ok(None) };
+    let path = folder.file(RunFile::Command);
+    let kept: KeptCells = serde_json::from_slice(&text)
+        .map_err(|error| Fault::outside(format!("`{}` is damaged", path.display())).because(error))?;
+    Ok(Some(kept.cells))
+}
+
+/// A table of what the cells came to.
+pub fn cells_table(cells: &[CellResults]) -> String {
+    let rows: Vec<Vec<String>> = cells.iter().map(CellResults::row).collect();
+    table::render(&["CELL", "RESULT", "TOOK", "MACHINE"], 0, &rows)
 }
 
 /// The worst of several exit codes: that something is not known comes before every known end, and of those the first failure counts.
@@ -209,14 +233,14 @@ fn publish(session: &Session, line: &str, cells: Vec<CellResults>, json: bool) -
     let code = worst(cells.iter().map(|cell| cell.code));
     let costs = || cells.iter().filter_map(|cell| cell.cost);
     let cost = costs().next().map(|_| costs().sum());
-    let rows: Vec<Vec<String>> = cells.iter().map(CellResults::row).collect();
+    let table = cells_table(&cells);
     let good = cells.iter().filter(|cell| cell.code == exit::OK).count();
     let results = CellsResults { id: session.id(), command: line, code, cost, cells };
     let json_text = serde_json::to_string_pretty(&results)
         .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
     session.dir.write(RunFile::Command, json_text.as_bytes())?;
     let screen = &session.context.screen;
-    screen.message(table::render(&["CELL", "RESULT", "TOOK", "MACHINE"], 0, &rows).trim_end());
+    screen.message(table.trim_end());
     for cell in results.cells.iter().filter(|cell| cell.outcome.is_some()) {
         if let Some(failed) = &cell.failed {
             screen.message(&format!("{}: {failed}", cell.cell));

@@ -176,6 +176,7 @@ mod tests {
             name: "x".into(),
             locator: "i-1".into(),
             expires_at: None,
+            lease: None,
             elsewhere: false,
         };
         let (here, elsewhere) = (BTreeSet::new(), BTreeSet::from([&machine.id]));

@@ -9,7 +9,7 @@ use model::fault::Fault;
 use model::outcome::{Expectation, Results, TestOutcome, TestResult};
 
 use crate::command::error::exit;
-use crate::command::runs::{check_cell, chosen, find_test, results};
+use crate::command::runs::{check_cell, chosen, find_test, no_results, results};
 use crate::compose::{Context, current_folder};
 
 /// `runs accept`.
@@ -35,9 +35,7 @@ pub struct Args {
 /// Writes the files; none where one of them is refused.
 pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let record = chosen::choose_test_run(context, &args.from)?;
-    let Some(mut results) = results(context, &record.id)? else {
-        return Err(Fault::usage(format!("run `{}` has no results yet", record.id)));
-    };
+    let mut results = results(context, &record.id)?.ok_or_else(|| no_results(context, &record))?;
     check_cell(&results, args.cell.as_deref())?;
     results.tests.retain(|test| args.cell.is_none() || test.cell == args.cell);
     let tests = choose(&results, &args.tests)?;

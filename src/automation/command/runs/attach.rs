@@ -2,9 +2,11 @@
 
 mod command;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow::lease::LeaseEnd;
+use flow::parting::Parting;
 use flow::site::{Site, Sites};
 use flow::testing::shards::{CellRun, ShardTask, ShardsRun, resume_cells};
 use flow::testing::{self, Records, TestTask, Tested};
@@ -15,12 +17,13 @@ use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::{Machine, ProviderKind};
 use model::resource::Resource;
-use model::run::{MACHINE_GONE, RunRecord, RunState};
+use model::run::{MACHINE_GONE, RunRecord};
 use state::file::Lock;
 use state::process::is_driven;
 use state::runs::RunDir;
 
 use crate::command::error::exit;
+use crate::command::parting_args::PartingArgs;
 use crate::command::run::RUN;
 use crate::command::runs::chosen::choose_task_run;
 use crate::command::runs::viewer::RunViewer;
@@ -39,6 +42,8 @@ pub struct Args {
     run: String,
     #[command(flatten)]
     reports: Reports,
+    #[command(flatten)]
+    parting: PartingArgs,
 }
 
 /// Follows a run to its end; `shows_output` for the task's own output as well.
@@ -53,17 +58,19 @@ async fn follow(context: Context, args: &Args, id: &RunId, shows_output: bool) -
     let dir = context.state.run(id)?;
     let mut viewer = RunViewer::new(dir.clone(), shows_output);
     let mut announced = false;
-    let screen = std::sync::Arc::clone(&context.screen);
+    let screen = Arc::clone(&context.screen);
     loop {
-        if let Some((record, driving)) = take_over(&context, &dir)? {
+        // Its machines may be ending still; another process sees to that.
+        let record = super::record(&context, id)?;
+        if record.has_ended() {
             viewer.show(&screen)?;
-            return match record.state {
-                RunState::Ended => show_ended(&context, &record, &dir, &args.reports),
-                RunState::Running | RunState::Detached => {
-                    let drive = Drive { reports: &args.reports, shows_output, cancels: false };
-                    drive.run(context, record, driving).await
-                }
-            };
+            return show_ended(&context, &record, &dir, &args.reports);
+        }
+        if let Some((record, driving)) = take_over(&context, &dir)?.filter(|(record, _)| !record.has_ended()) {
+            viewer.show(&screen)?;
+            let parting = Arc::new(context.parting(args.parting.wait_gone));
+            let drive = Drive { reports: &args.reports, shows_output, cancels: false, parting };
+            return drive.run(context, record, driving).await;
         }
         if !std::mem::replace(&mut announced, true) {
             context.screen.message(&format!("Run {id} is at work elsewhere; its log is followed."));
@@ -107,6 +114,8 @@ pub(crate) struct Drive<'a> {
     pub shows_output: bool,
     /// Whether the task is told to end.
     pub cancels: bool,
+    /// How the run parts with its machines.
+    pub parting: Arc<Parting>,
 }
 
 impl Drive<'_> {
@@ -130,7 +139,7 @@ impl Drive<'_> {
         };
         require_visible(&context, &machine).await?;
         let runner = project::runner(task.runner.as_ref(), context.ssh()?)?;
-        let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
+        let session = self.resume(context, record, machine.provider, driving).await?;
         self.begin(&session, &machine.id);
         session.works_at(runner.place());
         let stop = session.run.stop.clone();
@@ -139,6 +148,18 @@ impl Drive<'_> {
         let result = conclude(&session, self.reports, Some(task), ended).await;
         let result = self.reports.told(session.command(), result);
         session.end(result).await
+    }
+
+    /// Takes the run over, on machines of `kind`.
+    async fn resume(
+        &self,
+        context: Context,
+        record: RunRecord,
+        kind: ProviderKind,
+        driving: Lock,
+    ) -> Result<Session, Fault> {
+        let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+        Ok(session.parting(Arc::clone(&self.parting)))
     }
 
     /// Says that a machine is followed, or tells what runs there to end.
@@ -170,7 +191,7 @@ impl Drive<'_> {
         let following: Vec<MachineId> = machines.iter().map(|(machine, _)| machine.id.clone()).collect();
         // What cannot be read must not close the record of a run whose tests go on.
         let cells = cells(&context, folders, machines)?;
-        let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+        let session = self.resume(context, record, kind, driving).await?;
         if self.cancels {
             session.run.stop.cancel();
         }
@@ -200,7 +221,7 @@ impl Drive<'_> {
             return Err(close_lost(&context, record)?);
         };
         let kind = context.default_provider()?;
-        let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+        let session = self.resume(context, record, kind, driving).await?;
         let ended = LeaseEnd { result: Ok(Some(tested)), left: Vec::new(), cost: None, detached: None };
         let result = conclude(&session, self.reports, Some(task), ended).await;
         let result = self.reports.told(session.command(), result);

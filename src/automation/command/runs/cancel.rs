@@ -10,7 +10,7 @@ use model::event::Remainder;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::Machine;
-use model::run::{RunFolder, RunRecord, RunState};
+use model::run::{RunFolder, RunRecord};
 use rustix::process::{Pid, Signal, kill_process};
 use state::dir::StateDir;
 use state::file::Lock;
@@ -55,16 +55,20 @@ pub(crate) async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
     }
     let journal = std::sync::Arc::clone(&context.journal);
     let (audit, down) = (context.to_type(&format!("audit --fix --run {id}")), context.to_type("machine down"));
+    let confirm = context.to_type(&format!("audit --run {id}"));
     let (state, screen) = (context.state.clone(), std::sync::Arc::clone(&context.screen));
     let made_for = journal.machines()?.into_iter().find(|machine| machine.run == id);
-    let (record, driving) = match take_over(&context, &dir)? {
-        Some(taken) => taken,
-        None => stop_driver(&context, &dir).await?,
+    let taken = match record.has_ended() {
+        // Its machines may be ending still; another process sees to that.
+        true => None,
+        false => match take_over(&context, &dir)? {
+            Some(taken) => Some(taken),
+            None => stop_driver(&context, &dir).await?,
+        },
     };
-    if record.state == RunState::Ended {
-        drop(driving);
-    } else {
-        let drive = Drive { reports: &Reports::default(), shows_output: false, cancels: true };
+    if let Some((record, driving)) = taken.filter(|(record, _)| !record.has_ended()) {
+        let (reports, parting) = (Reports::default(), std::sync::Arc::default());
+        let drive = Drive { reports: &reports, shows_output: false, cancels: true, parting };
         drive
             .run(context, record, driving)
             .await
@@ -79,6 +83,10 @@ pub(crate) async fn run(context: Context, args: &Args) -> Result<i32, Fault> {
         false => screen.message(&format!("Run {} {}.", found.id, describe_end(&found))),
     }
     let left = left_behind(&open, &kept);
+    if is_driven(&found) && !left.is_empty() {
+        screen.message(&format!("Its machines are ending; `{confirm}` confirms it."));
+        return Ok(exit::OK);
+    }
     if !left.is_empty() {
         let names: Vec<String> = left.iter().map(|row| Remainder::from(*row).line()).collect();
         screen.message(&format!("Left behind:\n{}\n`{audit}` removes it.", names.join("\n")));
@@ -111,7 +119,7 @@ fn describe_end(record: &RunRecord) -> String {
 
 fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault> {
     let id = &record.id;
-    if record.state == RunState::Ended {
+    if record.has_ended() {
         return Ok(format!("Run {id} {}.", describe_end(record)));
     }
     if is_driven(record) {
@@ -145,8 +153,9 @@ fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault>
     })
 }
 
-/// Tells the driver to stop and waits for its end; gives the run's record after that.
-async fn stop_driver(context: &Context, dir: &state::runs::RunDir) -> Result<(RunRecord, Lock), Fault> {
+/// Tells the driver to stop and waits for its end; gives the run's record after that, or none where the run has ended and another process
+/// sees to its machines.
+async fn stop_driver(context: &Context, dir: &state::runs::RunDir) -> Result<Option<(RunRecord, Lock)>, Fault> {
     let record = super::record(context, dir.id())?;
     let pid = i32::try_from(record.driver.pid).ok().and_then(Pid::from_raw).filter(|_| is_driven(&record));
     if let Some(pid) = pid {
@@ -158,7 +167,10 @@ async fn stop_driver(context: &Context, dir: &state::runs::RunDir) -> Result<(Ru
     let end = Instant::now() + DRIVER_LIMIT;
     loop {
         if let Some(taken) = take_over(context, dir)? {
-            return Ok(taken);
+            return Ok(Some(taken));
+        }
+        if super::record(context, dir.id())?.has_ended() {
+            return Ok(None);
         }
         if Instant::now() > end {
             let (pid, limit) = (record.driver.pid, model::base::text::seconds(DRIVER_LIMIT));

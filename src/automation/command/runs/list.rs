@@ -95,11 +95,12 @@ impl ListedRun<'_> {
     /// The verdict of a run that has one, with its exit code where that says something else; how any other run stands.
     fn standing(&self, now: Timestamp) -> String {
         let record = self.run.record;
-        match (&self.tested, record.state, record.exit_code) {
-            (Some(tested), RunState::Ended, Some(code)) if code == tested.verdict.exit_code() => {
-                tested.verdict.words().to_owned()
+        let releasing = if record.state == RunState::Releasing { ", releasing" } else { "" };
+        match (&self.tested, record.exit_code.filter(|_| record.has_ended())) {
+            (Some(tested), Some(code)) if code == tested.verdict.exit_code() => {
+                format!("{}{releasing}", tested.verdict.words())
             }
-            (Some(tested), RunState::Ended, Some(code)) => format!("{}, exit {code}", tested.verdict.words()),
+            (Some(tested), Some(code)) => format!("{}, exit {code}{releasing}", tested.verdict.words()),
             _ => self.run.standing(now),
         }
     }

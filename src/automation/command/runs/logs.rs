@@ -12,7 +12,6 @@ use model::base::id::{MachineId, RunId};
 use model::connection::Process;
 use model::exit::Exit;
 use model::fault::Fault;
-use model::run::RunState;
 use model::task::Offsets;
 use serde::Serialize;
 use state::process::is_driven;
@@ -118,7 +117,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         }
     }
     let record = super::record(context, &id)?;
-    if !args.steps && record.state != RunState::Ended && !is_driven(&record) {
+    if !args.steps && !record.has_ended() && !is_driven(&record) {
         let follow = context.to_type(&format!("runs logs -f {id}"));
         context.screen.message(&format!(
             "Nobody drives this run: this is the output from while it was driven. `{follow}` reads on."
@@ -142,8 +141,8 @@ async fn follow(context: &Context, dir: &RunDir) -> Result<i32, Fault> {
         if let Some(cells) = &mut cells {
             cells.show(&context.screen)?;
         }
-        match (record.state, &cells) {
-            (RunState::Ended, cells) => {
+        match (record.has_ended(), &cells) {
+            (true, cells) => {
                 if let Some(cells) = cells {
                     cells.finish(&context.screen);
                 }
@@ -183,7 +182,7 @@ async fn from_machine(context: &Context, dir: &RunDir, shown: Offsets) -> Result
     }
     match process.exit() {
         // Another process followed it to its end meanwhile, and released the machine.
-        Exit::Lost(_) if super::record(context, dir.id())?.state == RunState::Ended => Ok(exit::OK),
+        Exit::Lost(_) if super::record(context, dir.id())?.has_ended() => Ok(exit::OK),
         Exit::Lost(reason) => Err(Fault::infrastructure(format!("the log of run `{}` breaks off: {reason}", dir.id()))),
         Exit::Code(_) | Exit::Signal(_) => Ok(exit::OK),
     }

@@ -12,7 +12,7 @@ use state::runs::{RunDir, RunFile};
 
 use crate::command::error::exit;
 use crate::command::report_file;
-use crate::command::runs::{chosen, results};
+use crate::command::runs::{chosen, no_results, results};
 use crate::compose::{Context, browser};
 
 /// The files of a run that its page names.
@@ -86,11 +86,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
 /// A run and its results.
 fn read(context: &Context, text: &str) -> Result<(RunRecord, Results), Fault> {
     let record = chosen::choose_test_run(context, text)?;
-    let found = results(context, &record.id)?.ok_or_else(|| {
-        let wait = context.to_type(&format!("runs wait {}", record.id));
-        Fault::usage(format!("run `{}` has no results", record.id))
-            .hint(format!("`{wait}` brings those of a run that goes on."))
-    })?;
+    let found = results(context, &record.id)?.ok_or_else(|| no_results(context, &record))?;
     Ok((record, found))
 }
 

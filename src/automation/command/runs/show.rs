@@ -5,11 +5,13 @@ use model::base::clock;
 use model::base::text;
 use model::fault::Fault;
 use model::outcome::{Results, TestOutcome, TestResult};
-use model::run::{RunRecord, RunState};
+use model::run::RunRecord;
 use state::events::EventReader;
 
+use crate::command::command_end::cells::{CellResults, cells_table, read_cells};
 use crate::command::error::exit;
-use crate::command::runs::{RunRow, check_cell, chosen, find_machine, find_test, results};
+use crate::command::run::RUN;
+use crate::command::runs::{RunRow, check_cell, chosen, find_machine, find_test, no_results, results};
 use crate::compose::Context;
 use crate::ui::live::{LiveView, Progress};
 use crate::ui::table;
@@ -50,9 +52,9 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         let kept = results.as_mut().ok_or_else(|| no_results(context, &record))?;
         choose(kept, args)?;
     }
-    let progress = if record.state == RunState::Ended { None } else { progress(context, &record)? };
+    let progress = if record.has_ended() { None } else { progress(context, &record)? };
     let run = RunRow::of(&context.state, &record, find_machine(&machines, &record.id), results);
-    let run = RunRow { progress, ..run };
+    let run = RunRow { progress, cells: cells(context, &record)?, ..run };
     if args.json {
         context.screen.json(&run);
         return Ok(exit::OK);
@@ -62,6 +64,14 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         None => context.screen.data(&run_text(context, &run)),
     }
     Ok(exit::OK)
+}
+
+/// What the command of a run came to in each of its cells, where it has cells.
+fn cells(context: &Context, record: &RunRecord) -> Result<Option<Vec<CellResults>>, Fault> {
+    match context.state.run(&record.id) {
+        Ok(dir) if record.command == RUN => read_cells(&dir),
+        _ => Ok(None),
+    }
 }
 
 /// How far the tests of a run are that goes on, by the events that its drivers kept.
@@ -89,14 +99,6 @@ fn progress_text(progress: &Progress, now: Timestamp) -> String {
         text.push_str(&format!("\n         and {} more", progress.running.len() - RUNNING));
     }
     text
-}
-
-fn no_results(context: &Context, record: &RunRecord) -> Fault {
-    let fault = Fault::usage(format!("run `{}` has no results", record.id));
-    let follow = context.to_type(&format!("runs wait {}", record.id));
-    fault.hint(format!(
-        "`{follow}` brings those of a run that goes on; `runs show` without tests says what became of this one."
-    ))
 }
 
 /// Leaves those tests in the results that are asked for.
@@ -170,8 +172,9 @@ fn run_text(context: &Context, run: &RunRow<'_>) -> String {
         (None, Some(summary)) => format!("\nsummary  {summary}"),
         (None, None) => String::new(),
     };
+    let cells = run.cells.as_ref().map(|cells| format!("\n\n{}", cells_table(cells))).unwrap_or_default();
     format!(
-        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {:.0}{ended}\nfolder   {}{progress}{}\n",
+        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {:.0}{ended}\nfolder   {}{progress}{}{cells}\n",
         record.id,
         "automation",
         record.arguments.join(" "),
@@ -179,6 +182,7 @@ fn run_text(context: &Context, run: &RunRow<'_>) -> String {
         run.standing(context.now()),
         record.started_at,
         run.folder.display(),
-        summary.trim_end()
+        summary.trim_end(),
+        cells = cells.trim_end(),
     )
 }

@@ -66,13 +66,13 @@ impl Drive<'_> {
         let Some(machine) = machine_of(&context, &task.begun.machine)? else {
             let Some(outcome) = CommandOutcome::read(dir) else { return Err(close_lost(&context, record)?) };
             let kind = context.default_provider()?;
-            let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+            let session = self.resume(context, record, kind, driving).await?;
             let ended = LeaseEnd { result: Ok(Some(outcome)), left: Vec::new(), cost: None, detached: None };
             let ended = command_end::conclude(&session, &line, (ended, Some(task)), json);
             return command_end::close(session, ended).await;
         };
         require_visible(&context, &machine).await?;
-        let session = Session::resume(context, record, machine.provider, driving, self.shows_output).await?;
+        let session = self.resume(context, record, machine.provider, driving).await?;
         self.begin(&session, &machine.id);
         session.works_at(command.place());
         let (output, builds) = (session.task_output(), session.context.state.builds());
@@ -98,7 +98,7 @@ impl Drive<'_> {
         let Some(line) = line else { return Err(never_began(&context, &record)) };
         let machine = cells.iter().find_map(|cell| cell.machine.as_ref());
         let kind = machine.map_or(context.default_provider()?, |(machine, _)| machine.provider);
-        let session = Session::resume(context, record, kind, driving, self.shows_output).await?;
+        let session = self.resume(context, record, kind, driving).await?;
         if self.cancels {
             session.run.stop.cancel();
         } else {

@@ -65,8 +65,11 @@ pub fn verdict(results: &Results) -> String {
         Verdict::Failed => {
             ("FAILED", format!("{} of {total}{}", counts.unmuted(), timed_out(unmuted_timed_out(results))))
         }
-        Verdict::Incomplete if counts.lost > 0 => ("INCOMPLETE", format!("{} of {total} lost", counts.lost)),
-        Verdict::Incomplete => ("INCOMPLETE", total),
+        Verdict::Incomplete => {
+            let lost = if counts.lost > 0 { format!("{} of {total} lost", counts.lost) } else { total };
+            let failed = if counts.unmuted() > 0 { format!(", {} failed", counts.unmuted()) } else { String::new() };
+            ("INCOMPLETE", lost + &failed)
+        }
         Verdict::NotRun => ("NOT RUN", total),
     };
     if counts.muted > 0 {

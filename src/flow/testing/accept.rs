@@ -16,6 +16,8 @@ const NEW: u32 = 0o644;
 #[derive(Debug)]
 pub struct Acceptance {
     path: PathBuf,
+    /// What it holds now.
+    present: Vec<u8>,
     content: Vec<u8>,
 }
 
@@ -25,21 +27,25 @@ impl Acceptance {
     pub fn plan(root: &Path, folder: &Path, test: &TestResult, expected: &Expectation) -> Result<Self, Fault> {
         let path = root.join(&expected.file);
         let Some(output) = &test.output_file else {
-            return Err(Fault::usage(format!("the output of `{}` was not kept: there was too much of it", test.name)));
+            let why = match test.output {
+                Some(_) => "there was too much of it",
+                None => "the run was ended before it came home",
+            };
+            return Err(Fault::usage(format!("the output of `{}` was not kept: {why}", test.name)));
         };
         let output = folder.join(output);
         let failed = |path: &Path, error| Fault::outside(format!("cannot read `{}`", path.display())).because(error);
         let content = std::fs::read(&output).map_err(|error| failed(&output, error))?;
         let present = match std::fs::read(&path) {
-            Ok(bytes) => Sha256Sum::of_bytes(&Sha256::digest(&bytes)),
+            Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(failed(&path, error)),
         };
-        if present != expected.sha256 {
+        if present.as_ref().and_then(|bytes| Sha256Sum::of_bytes(&Sha256::digest(bytes))) != expected.sha256 {
             return Err(Fault::usage(format!("`{}` is not what it was when `{}` ran", path.display(), test.name))
                 .hint("Nothing was written. Run the test again, and accept what it prints then."));
         }
-        Ok(Self { path, content })
+        Ok(Self { path, present: present.unwrap_or_default(), content })
     }
 
     /// The file.
@@ -47,9 +53,25 @@ impl Acceptance {
         &self.path
     }
 
-    /// Whether both are of one file, and would write something else into it.
+    /// Whether both would write something else.
     pub fn contradicts(&self, other: &Self) -> bool {
-        self.path == other.path && self.content != other.content
+        self.content != other.content
+    }
+
+    /// Takes what another test printed for the same file as well: the cases of one test each change the lines that are theirs. False, and
+    /// nothing is taken, where both would change the same lines.
+    #[must_use]
+    pub fn merge(&mut self, other: &Self) -> bool {
+        if self.content == other.content {
+            return true;
+        }
+        match diffy::merge_bytes(&self.present, &self.content, &other.content) {
+            Ok(merged) => {
+                self.content = merged;
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// Writes it whole or not at all; its mode stays.
@@ -84,6 +106,13 @@ mod tests {
         std::fs::set_permissions(&there, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::write(printed, "new").unwrap();
         let mut test = TestResult::of("test-a.t".into(), TestOutcome::Failed, None, None);
+        let kept = Acceptance::plan(
+            root.path(),
+            folder.path(),
+            &test,
+            &Expectation { file: "test-a.t".into(), sha256: sum("old") },
+        );
+        assert!(kept.unwrap_err().message.ends_with("the run was ended before it came home"));
         test.output_file = Some("test-a.t.err".to_owned());
         let plan = |file: &str, sha256| {
             Acceptance::plan(root.path(), folder.path(), &test, &Expectation { file: file.to_owned(), sha256 })
@@ -97,5 +126,19 @@ mod tests {
         plan("test-b.py.out", None).unwrap().write().unwrap();
         assert_eq!(std::fs::metadata(root.path().join("test-b.py.out")).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_the_cases_of_a_test_printed_goes_into_its_one_file() {
+        let lines = |changed: &[(usize, &str)]| {
+            let line = |n: usize| changed.iter().find(|(at, _)| *at == n).map_or(format!("line {n}"), |(_, text)| (*text).into());
+            (0..40).map(|n| line(n) + "\n").collect::<String>().into_bytes()
+        };
+        let printed = |changed| Acceptance { path: "test-a.t".into(), present: lines(&[]), content: lines(changed) };
+        let mut first = printed(&[(3, "alpha")]);
+        assert!(first.merge(&printed(&[(30, "beta")])) && first.merge(&printed(&[(3, "alpha")])));
+        assert_eq!(first.content, lines(&[(3, "alpha"), (30, "beta")]));
+        assert!(!first.merge(&printed(&[(30, "gamma")])), "both change the same line");
+        assert_eq!(first.content, lines(&[(3, "alpha"), (30, "beta")]));
     }
 }

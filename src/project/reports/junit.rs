@@ -105,8 +105,12 @@ impl ReportReader for JunitReader {
     fn report(&mut self) -> RunnerReport {
         let bytes = std::mem::take(&mut self.bytes);
         let mut document =
-            Document { name: &self.name, tally: &mut self.tally, suites: Vec::new(), depth: 0, case: None };
-        match document.read(&bytes) {
+            Document { name: &self.name, tally: &mut self.tally, suites: Vec::new(), depth: 0, case: None, failures: None };
+        let read = document.read(&bytes);
+        if let Some(Failures::Claimed) = document.failures {
+            self.tally.note("a suite that counts failures, and no test that failed");
+        }
+        match read {
             Ok(true) => self.tally.end(),
             Ok(false) => {}
             Err(error) => self.tally.note(format!("what is no XML ({})", text::cut(&error, 200).escape_debug())),
@@ -135,6 +139,17 @@ struct Document<'a> {
     suites: Vec<String>,
     depth: usize,
     case: Option<Case>,
+    /// What it says of failures; none where nothing failed.
+    failures: Option<Failures>,
+}
+
+/// What a document says of failures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failures {
+    /// A suite counts some, and no test that failed was seen. Counts mean too many things to be held against each other any closer.
+    Claimed,
+    /// A test failed.
+    Seen,
 }
 
 /// A test's element while it is read.
@@ -197,6 +212,9 @@ impl Document<'_> {
             return Err(format!("more than {DEPTH_CAP} elements within each other"));
         }
         let name = element.local_name();
+        if matches!(name.as_ref(), b"testsuite" | b"testsuites") {
+            self.claim(element);
+        }
         match name.as_ref() {
             b"testsuite" => self.suites.push(attribute(element.attributes(), "name")),
             b"testcase" => {
@@ -221,12 +239,24 @@ impl Document<'_> {
                     disabled: status == "disabled",
                 });
             }
+            b"failure" | b"error" if self.case.is_none() => {
+                let message = attribute(element.attributes(), "message");
+                self.tally.note(format!("a failure of a whole suite ({})", text::cut(&message, 200).escape_debug()));
+            }
             b"failure" | b"error" => self.came_to(TestOutcome::Failed, element),
             b"skipped" => self.came_to(TestOutcome::Skipped, element),
             b"system-out" | b"system-err" => self.listen(Listening::Output),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Takes what a suite counts.
+    fn claim(&mut self, suite: &BytesStart<'_>) {
+        let counts = ["failures", "errors"].map(|name| attribute(suite.attributes(), name).trim().parse::<u64>());
+        if counts.iter().flatten().any(|count| *count > 0) {
+            self.failures.get_or_insert(Failures::Claimed);
+        }
     }
 
     /// The element within a test's that says how it came out; the worst counts.
@@ -288,6 +318,9 @@ impl Document<'_> {
     fn finish(&mut self, case: Case) {
         if case.name.is_empty() {
             return self.tally.note("a test without a name");
+        }
+        if case.outcome == TestOutcome::Failed {
+            self.failures = Some(Failures::Seen);
         }
         let said = if case.said.trim().is_empty() { case.printed.trim() } else { case.said.trim() };
         // CTest has no element for a test that its project disabled, and says so where others have the output.
@@ -404,6 +437,10 @@ mod tests {
             let report = read(report);
             report.complete && report.excess.is_none()
         };
+        let case = "<testcase name='a'/>";
+        assert!(whole(&format!("<testsuite tests='1' failures='0' errors='0'>{case}</testsuite>")));
+        assert!(!whole(&format!("<testsuites failures='2'><testsuite>{case}</testsuite></testsuites>")), "nobody failed");
+        assert!(!whole(&format!("<testsuite><error message='broke'/>{case}</testsuite>")), "the suite itself broke");
         assert!(whole(REPORT));
         assert!(whole("<testsuite><testcase classname='a' name='b'/></testsuite>"), "a suite alone");
         for at in 1..REPORT.trim_end().len() {

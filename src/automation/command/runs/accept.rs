@@ -1,6 +1,7 @@
 //! `automation runs accept`: what tests printed becomes what is expected of them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Component, Path, PathBuf};
 
 use flow::testing::Acceptance;
@@ -42,18 +43,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     refuse_passed_elsewhere(&results, &tests)?;
     let root = find_root(args, &tests)?;
     let folder = context.state.runs().join(record.id.as_str());
-    let plan = |(test, expected): &(&TestResult, &Expectation)| Acceptance::plan(&root, &folder, test, expected);
-    // By their paths: the cases of one test, and a test in several cells, have one file.
-    let mut accepted: BTreeMap<PathBuf, Acceptance> = BTreeMap::new();
-    for file in tests.iter().map(plan) {
-        let file = file?;
-        if accepted.get(file.path()).is_some_and(|before| before.contradicts(&file)) {
-            let path = file.path().display();
-            return Err(Fault::usage(format!("`{path}` would get what two tests printed, and they differ"))
-                .hint("Nothing was written. Name one of the tests, or with `--cell` one cell."));
-        }
-        accepted.insert(file.path().to_owned(), file);
-    }
+    let accepted = merge(&tests, &|test, expected| Acceptance::plan(&root, &folder, test, expected))?;
     if args.dry_run {
         let shown: Vec<_> = tests.iter().map(|(test, _)| report::terminal::test(test)).collect();
         context.screen.report(&shown.join(&report::terminal::plain("")));
@@ -69,6 +59,38 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         ));
     }
     Ok(exit::OK)
+}
+
+/// What each file gets. The cases of one test have one file, in which each changes the lines that are its own; what a test printed in one
+/// cell would fail in another that printed something else.
+fn merge(
+    tests: &[(&TestResult, &Expectation)],
+    plan: &dyn Fn(&TestResult, &Expectation) -> Result<Acceptance, Fault>,
+) -> Result<BTreeMap<PathBuf, Acceptance>, Fault> {
+    let refuse = |file: &Acceptance, why: &str| {
+        Err(Fault::usage(format!("`{}` would get what two tests printed, and they differ{why}", file.path().display()))
+            .hint("Nothing was written. Name one of the tests, or with `--cell` one cell."))
+    };
+    let mut cells: BTreeMap<(PathBuf, Option<&str>), Acceptance> = BTreeMap::new();
+    for (test, expected) in tests {
+        let file = plan(test, expected)?;
+        match cells.entry((file.path().to_owned(), test.cell.as_deref())) {
+            Entry::Vacant(place) => drop(place.insert(file)),
+            Entry::Occupied(mut before) => {
+                if !before.get_mut().merge(&file) {
+                    return refuse(&file, " in the same lines");
+                }
+            }
+        }
+    }
+    let mut files: BTreeMap<PathBuf, Acceptance> = BTreeMap::new();
+    for ((path, _), file) in cells {
+        if files.get(&path).is_some_and(|before| before.contradicts(&file)) {
+            return refuse(&file, " between cells");
+        }
+        files.insert(path, file);
+    }
+    Ok(files)
 }
 
 /// Refuses a test that passed in another cell: there it would fail from then on.

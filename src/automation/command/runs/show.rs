@@ -165,7 +165,7 @@ fn row(test: &TestResult) -> Vec<String> {
 /// The run and its verdict.
 fn run_text(context: &Context, run: &RunRow<'_>) -> String {
     let record = run.record;
-    let ended = record.ended_at.map(|at| format!("\nended    {at}")).unwrap_or_default();
+    let ended = record.ended_at.map(|at| format!("\nended    {at:.0}")).unwrap_or_default();
     let progress = run.progress.as_ref().map(|progress| progress_text(progress, context.now())).unwrap_or_default();
     let summary = match (&run.results, &record.summary) {
         (Some(results), _) => format!("\n\n{}", report::terminal::summary(results)),

@@ -18,6 +18,7 @@ mod policy;
 mod prices;
 mod purge;
 mod purge_troubles;
+mod snapshots;
 mod ssm;
 mod r#try;
 mod windows;

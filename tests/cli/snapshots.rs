@@ -111,6 +111,7 @@ fn what_cannot_be_an_image_is_refused_before_anything_is_made() {
     }
     place.run(&["machine", "snapshot", "nobody", "x-1"]).expect(2);
     place.run(&["machine", "snapshot", &id, "mine"]).expect(0);
+    place.run(&["machine", "snapshot", &id, "mine"]).expect(2).tells(&["--replace"]);
     for options in [&["--distro", "debian12"][..], &["--parameter", "python-version=system3"]] {
         let refused = place.run(&[&["machine", "up", "--image", "mine"], options].concat()).expect(2);
         assert!(refused.stderr.contains("the state of a machine"), "{}", refused.stderr);

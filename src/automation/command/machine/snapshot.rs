@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use flow::image::collect::{Collected, Fate};
 use flow::image::snapshot::{remove_replaced, take, vet};
+use flow::site::Sites;
 use model::base::name::ImageName;
 use model::base::text;
 use model::fault::Fault;
@@ -41,8 +42,10 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     refuse_unfit(&context, &machine)?;
     refuse_name(&context, &args.name)?;
     let context = context.on(machine.provider);
+    let images = context.sites.images(machine.provider);
+    let replaced = vet(images.store().await?, &machine, &args.name, args.replace, &context.owner).await?;
     let session = Session::begin_on(context, COMMAND, machine.provider).await?;
-    let made = make(&session, &machine, &args).await;
+    let made = make(&session, &machine, &args, replaced).await;
     session.end(made).await
 }
 
@@ -73,10 +76,9 @@ fn refuse_name(context: &Context, name: &ImageName) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn make(session: &Session, machine: &Machine, args: &Args) -> Result<Ending, Fault> {
+async fn make(session: &Session, machine: &Machine, args: &Args, replaced: Vec<ImageRecord>) -> Result<Ending, Fault> {
     let context = &session.context;
     let store = session.site.images.store().await?;
-    let replaced = vet(store, machine, &args.name, args.replace, &context.owner).await?;
     let (distro, values) = of_image(context, &store.list().await?, &machine.image)?;
     let order = SnapshotOrder { machine, name: &args.name, distro: &distro, values: &values };
     let record = take(&session.run, &session.site, &order).await?;

@@ -176,7 +176,7 @@ async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<E
         return Err(undo(&session.run, &session.site, &machine.id, fault).await);
     }
     if let Some(idle) = machine.idle {
-        screen.message(&format!("It ends before when idle for {}.", text::seconds(idle)));
+        screen.message(&format!("It ends earlier when idle for {}: without a login and a task.", text::seconds(idle)));
     }
     let summary = format!("{} until {}", machine.id, machine.expires_at);
     Ok(Ending { code: 0, summary, detached: Vec::new() })

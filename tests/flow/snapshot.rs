@@ -40,7 +40,7 @@ async fn an_image_is_made_once_of_each_name_and_leaves_nothing_else() {
     let taken = vet(store, &machine, &name("built"), false, OWNER).await.unwrap_err();
     assert!(taken.hint.unwrap().contains("--replace"));
     let replaced = vet(store, &machine, &name("built"), true, OWNER).await.unwrap();
-    assert_eq!(replaced, [made.clone()]);
+    assert_eq!(replaced, std::slice::from_ref(&made));
     let newer = snapshot(&theatre, &machine, "built").await.unwrap();
     let gone = remove_replaced(store, replaced).await.unwrap();
     assert_eq!(gone.len(), 2, "the image and its layer");

@@ -14,7 +14,7 @@ use crate::compose::Context;
 /// An image by its name.
 pub enum BootImage<'a> {
     /// One that a definition describes, for what is chosen of it.
-    Definition(Definition),
+    Definition(Box<Definition>),
     /// The state of a machine.
     Snapshot(&'a ImageRecord),
 }
@@ -52,7 +52,7 @@ impl BootImages {
         let of_kind = self.snapshots.iter().filter(|(of, _)| *of == kind);
         let snapshots: Vec<&ImageRecord> = of_kind.flat_map(|(_, records)| records).collect();
         let fault = match context.definition(name) {
-            Ok(definition) => return Ok(BootImage::Definition(definition)),
+            Ok(definition) => return Ok(BootImage::Definition(Box::new(definition))),
             Err(fault) if context.definition_names()?.iter().any(|known| known == name) => return Err(fault),
             Err(fault) => fault,
         };

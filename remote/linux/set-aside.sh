@@ -38,19 +38,21 @@ back() {
 }
 
 aside() {
-    local list
-    for list in /tmp/hg-automation-*; do
-        [ ! -e "$list" ] || { printf '%s\n' "set-aside: a run is at work in $list" >&2; exit 3; }
+    local path
+    for path in /tmp/hg-automation-*; do
+        [ ! -e "$path" ] || { printf '%s\n' "set-aside: a run is at work in $path" >&2; exit 3; }
     done
     # What was set aside before comes back first: it is what there is to set aside.
     back || die "cannot put back what was set aside before"
     umask 077
-    mkdir -p "$kept" && own | sort -u >"$kept/list" || die "cannot list what belongs to this machine"
-    tar -cpf "$kept/files.new" -C / -T "$kept/list" && mv "$kept/files.new" "$kept/files.tar" || die "cannot keep it in memory"
+    mkdir -p "$kept" || die "cannot make $kept"
+    own | sort -u >"$kept/list" || die "cannot list what belongs to this machine"
+    tar -cpf "$kept/files.new" -C / -T "$kept/list" || die "cannot keep it in memory"
+    mv "$kept/files.new" "$kept/files.tar" || die "cannot keep it in memory"
     # shellcheck disable=SC2016 # the inner shell expands them
     setsid sh -c 'sleep "$1"; [ ! -e "$2/files.tar" ] || { tar -xpf "$2/files.tar" -C / && rm -rf "$2"; }' sh "$1" "$kept" \
         </dev/null >/dev/null 2>&1 &
-    while IFS= read -r path; do rm -rf -- "/$path"; done <"$kept/list"
+    while IFS= read -r path; do rm -rf -- "/${path:?}"; done <"$kept/list"
     # An empty file means that the next boot makes a new identity.
     : >/etc/machine-id
     sync

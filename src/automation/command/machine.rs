@@ -54,7 +54,7 @@ pub enum Command {
     /// Make an image of the state of a machine, by a name of your own
     ///
     /// The machine goes on: on this computer it stands still for the moment in which its files are copied. `--image NAME` boots machines from
-    /// it, with `machine up`, `run` and commands that run tests. Keys, folders of runs and what is in memory, as `/tmp` and `/run`, do not become part of it.
+    /// it, with `machine up`, `run` and commands that run tests. Keys, folders of runs and, on this computer, `/tmp` and `/run` do not become part of it.
     Snapshot(snapshot::Args),
     /// End machines and remove all that belongs to them
     Down(down::Args),

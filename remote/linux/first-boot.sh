@@ -11,6 +11,7 @@
 #   host-key BASE64           the private host key, a file in OpenSSH form; without both, the machine is not reached by SSH
 #   lease EPOCH               when the machine ends without a sign of its driver
 #   expires EPOCH             when it ends in any case
+#   idle SECONDS              after how long without a login or a task it ends; 0 for none
 #
 # cloud-init runs a boothook at every boot. The keys are taken once for a machine: by the second boot its host key was replaced
 # by one of its own, and the handed-over one, which user data still shows, must not come back. Keys that an image brings from
@@ -67,19 +68,21 @@ EOF
     done
 }
 
-# WATCHER FOLDER USER LEASE EXPIRES: starts the watcher below the keeper where systemd does not run.
+# WATCHER FOLDER USER LEASE EXPIRES IDLE: starts the watcher below the keeper where systemd does not run.
 watch_by_keeper() {
     unpack keeper "$state/keep" || return
-    watch=$1 folder=$2 user=$3 lease=$4 expires=$5 setsid sh -s <"$state/keep" >/dev/null 2>&1 &
+    watch=$1 folder=$2 user=$3 lease=$4 expires=$5 idle=$6 setsid sh -s <"$state/keep" >/dev/null 2>&1 &
 }
 
 # Starts the dead-man switch; fails where there would be none.
 arm() {
-    local now lease expires last
+    local now lease expires idle last
     now=$(date +%s)
     lease=$(value lease) expires=$(value expires)
     is_time "$expires" || expires=$((now + 3600))
     is_time "$lease" || lease=$expires
+    idle=$(value idle)
+    is_time "$idle" || idle=0
     if [ -e "$state/lease" ]; then
         # Not the first boot: the lease of the launch is long over, and the last renewal counts. A boot gives no more time, or
         # a machine that boots again and again would outlive its driver.
@@ -90,7 +93,7 @@ arm() {
     rm -f "$run/armed" "$state/keep"
     printf '%s\n' "$lease" >"$run/lease"
     unpack watcher "$state/watch" || return
-    set -- "$state/watch" "$run" "$user" "$lease" "$expires"
+    set -- "$state/watch" "$run" "$user" "$lease" "$expires" "$idle"
     watch_by_systemd "$@" || watch_by_keeper "$@" || return
     say "$machine ends at $lease without a sign of its driver, at $expires in any case (seconds since 1970)"
 }

@@ -5,12 +5,12 @@
 # It is read from standard input and gets its values by the environment, so that no one word of a command line matches both:
 #
 #   watch     the watcher, `watch-lease.sh` under the name that it has on the machine
-#   folder, user, lease, expires    the watcher's arguments
+#   folder, user, lease, expires, idle    the watcher's arguments
 #
 # Runs as root; never ends.
-: "${watch:?}" "${folder:?}" "${user:?}" "${lease:?}" "${expires:?}"
+: "${watch:?}" "${folder:?}" "${user:?}" "${lease:?}" "${expires:?}" "${idle:?}"
 
 while :; do
-    sh "$watch" "$folder" "$user" "$lease" "$expires" </dev/null
+    sh "$watch" "$folder" "$user" "$lease" "$expires" "$idle" </dev/null
     sleep 1
 done

@@ -147,7 +147,7 @@ impl Command {
             | Self::Packages(_)
             | Self::BootstrapLinuxDev(_) => true,
             Self::Ec2(command) => command.needs_room(),
-            Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_)),
+            Self::Machine(command) => matches!(command, Machine::Up(_) | Machine::Check(_) | Machine::Snapshot(_)),
             Self::Image(command) => matches!(command, Image::Build(_)),
             // Both write down the results of a run.
             Self::Runs(command) => matches!(command, Runs::Attach(_) | Runs::Wait(_)),

@@ -3,3 +3,4 @@
 pub mod bake;
 pub mod collect;
 pub mod remove;
+pub mod snapshot;

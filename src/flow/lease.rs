@@ -6,6 +6,7 @@ mod notice;
 mod parting;
 mod renewal;
 mod stopping;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use model::work::Work;
 use crate::lease::budget::afford;
 use crate::lease::renewal::{Renewal, interval, spawn_heartbeat};
 use crate::lease::stopping::{run_until_given_up, until_answered};
+use crate::lease::told::{booting, explained};
+use crate::naming;
 use crate::release::{self, ReleaseScope};
 use crate::run::{Run, saturating_add};
 use crate::shell;
@@ -261,16 +264,16 @@ impl Lease {
         self.machine.clone()
     }
 
-    /// Lets the machine live on without this driver until its expiry. A machine that cannot be left is released.
+    /// Lets the machine live on without this driver until its expiry, with a name for people. A machine that cannot be left is released.
     pub async fn leave(mut self) -> Result<Machine, Fault> {
         self.stop_renewing().await;
         let machine = Machine { kept: true, ..self.machine.clone() };
         let left = match Renewal::default().renew(&self.site, &machine, machine.expires_at).await {
-            Ok(()) => self.run.journal.store_machine(&machine),
+            Ok(()) => naming::name(self.run.journal.as_ref(), &machine, machine.name.as_ref(), self.run.now()),
             Err(fault) => Err(fault),
         };
         match left {
-            Ok(()) => Ok(machine),
+            Ok(machine) => Ok(machine),
             Err(fault) => Err(undo(&self.run, &self.site, &machine.id, fault).await),
         }
     }
@@ -322,7 +325,7 @@ pub async fn with_machine<T>(
     work: impl AsyncFnOnce(&Machine, &Durable) -> Result<Completion<T>, Fault>,
 ) -> LeaseEnd<T> {
     let run = &run.on(&request.id);
-    let step = run.teller.begin(Work::Booting { machine: request.id.clone(), image: request.image.clone() });
+    let step = run.teller.begin(booting(site, request));
     let mut lease = match Lease::acquire(run, site, request).await {
         Ok(lease) => lease,
         Err(fault) => {
@@ -397,7 +400,7 @@ async fn work_on_machine<T>(
             return keep(run, lease, value, span).await;
         }
         Ok(Completion::Release(value)) => Ok(value),
-        Err(fault) => Err(fault),
+        Err(fault) => Err(explained(&lease.machine, fault, run.now())),
     };
     if let Some(clean) = clean.filter(|_| durable.site().provider.kind().machines_stay()) {
         clean_host(run, durable, clean).await;

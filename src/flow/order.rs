@@ -42,6 +42,8 @@ pub struct Order {
     pub grace: Duration,
     /// The most that it may cost.
     pub max_cost: Option<Budget>,
+    /// After how long without use it ends.
+    pub idle: Option<Duration>,
 }
 
 impl Order {
@@ -61,6 +63,7 @@ impl Order {
             ttl,
             grace,
             max_cost: None,
+            idle: None,
         }
     }
 
@@ -102,6 +105,7 @@ impl Order {
             expires_at: saturating_add(now, order.ttl),
             grace: order.grace,
             max_cost: order.max_cost,
+            idle: order.idle,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How things stand, in one look: the machines that are there with what they cost, and what of earlier work waits to be removed.
 
+use jiff::Timestamp;
 use model::event::AccountEvent;
 use model::fault::Fault;
 use model::machine::{Machine, ProviderKind, Sighting};
@@ -22,6 +23,16 @@ pub struct MachineStatus {
     pub cost: Option<f64>,
     /// The price of an hour more, in US dollars, where it is known.
     pub per_hour: Option<f64>,
+}
+
+/// How a machine stands, in a word; `used` says whether a living run is using it.
+pub fn standing(machine: &Machine, used: bool, now: Timestamp) -> &'static str {
+    match (used, machine.kept, machine.expires_at > now) {
+        (true, _, _) => "in use",
+        (false, _, false) => "expired",
+        (false, true, true) => "kept",
+        (false, false, true) => "orphaned",
+    }
 }
 
 /// How things stand.

@@ -21,6 +21,8 @@ pub struct FirstBoot<'a> {
     pub lease: Timestamp,
     /// When the machine ends in any case.
     pub expires_at: Timestamp,
+    /// After how long without a login or a task it ends; what watches a Windows machine does not know that.
+    pub idle: Option<Duration>,
 }
 
 /// Folders for commands that an agent runs.
@@ -45,6 +47,13 @@ pub trait Life: Send + Sync {
     /// word when standard input ends, which the caller holds open. It looks each time after `pause`, and fails when it has looked in vain
     /// `misses` times in a row. `None` where the system's script for that is not written.
     fn watch_notice(&self, pause: Duration, misses: u32) -> Option<Command>;
+
+    /// Takes off the disk what belongs to the machine alone, for the moment in which the disk becomes an image; run as `user`. It comes back by
+    /// itself after `most`. Ends with 3 where a run is at work on the machine. `None` where the system's script for that is not written.
+    fn set_aside(&self, user: &str, most: Duration) -> Option<Command>;
+
+    /// Puts back what [`Life::set_aside`] has taken off; run as `user`.
+    fn put_back(&self, user: &str) -> Option<Command>;
 
     /// Replaces the host key that was handed over by one that the machine makes itself, and prints the new public key;
     /// run as `user`.

@@ -47,6 +47,7 @@ const REMOVE_RUN: &str = include_str!("../../remote/linux/remove-run.sh");
 const REMOVE_STALE: &str = include_str!("../../remote/linux/remove-stale.sh");
 const RENEW_LEASE: &str = include_str!("../../remote/linux/renew-lease.sh");
 const REPLACE_HOST_KEY: &str = include_str!("../../remote/linux/replace-host-key.sh");
+const SET_ASIDE: &str = include_str!("../../remote/linux/set-aside.sh");
 const SSM_COMMAND: &str = include_str!("../../remote/linux/ssm-command.sh");
 /// Supervises a command for [`SSM_COMMAND`].
 const SSM_SUPERVISE: &str = include_str!("../../remote/linux/ssm-supervise.pl");
@@ -83,6 +84,14 @@ fn with_input(script: &str, words: &[&str]) -> Command {
 /// The same command with empty standard input.
 fn without_input(script: &str, words: &[&str]) -> Command {
     with_input(script, words).stdin(Vec::new())
+}
+
+/// A shell of root's, on a machine where `user` logs in.
+fn as_root(user: &str) -> Command {
+    match user {
+        "root" => Command::new("sh"),
+        _ => Command::new("sudo").args(["-n", "sh"]),
+    }
 }
 
 /// The words that start `command`; its variables are set by `env`.
@@ -350,11 +359,16 @@ impl Life for Linux {
     }
 
     fn replace_host_key(&self, user: &str) -> Command {
-        let command = match user {
-            "root" => Command::new("sh"),
-            _ => Command::new("sudo").args(["-n", "sh"]),
-        };
-        command.arg("-s").stdin(REPLACE_HOST_KEY)
+        as_root(user).arg("-s").stdin(REPLACE_HOST_KEY)
+    }
+
+    fn set_aside(&self, user: &str, most: Duration) -> Option<Command> {
+        let words = ["-s", "--", "aside", &most.as_secs().to_string()].map(str::to_owned);
+        Some(as_root(user).args(words).stdin(SET_ASIDE))
+    }
+
+    fn put_back(&self, user: &str) -> Option<Command> {
+        Some(as_root(user).args(["-s", "--", "back"]).stdin(SET_ASIDE))
     }
 }
 

@@ -120,7 +120,7 @@ fn probe(config: &LocalConfig) -> Vec<Check> {
         .leash(Signal::KILL)
         .output();
     let files = FileWorker { state: folders.state().to_owned(), executable: config.executable.clone() };
-    let removed = files.apply(Action::Remove, &folder);
+    let removed = files.apply(&Action::Remove, &folder);
     let printed = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let mut checks: Vec<Check> = printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if checks.is_empty() {

@@ -117,6 +117,16 @@ impl MachineFolder {
         self.path.join(CONTROL)
     }
 
+    /// The socket at which the guard pauses the machine.
+    pub(crate) fn pause(&self) -> PathBuf {
+        self.path.join(PAUSE)
+    }
+
+    /// The fingerprint of the layer that the files become, where no image may be without it.
+    pub(crate) fn layer(&self) -> PathBuf {
+        self.path.join("layer")
+    }
+
     /// The machine's private host key.
     pub(crate) fn host_key(&self) -> PathBuf {
         self.path.join("host_key")
@@ -160,6 +170,9 @@ pub(crate) const APT_PROXY: &str = "/etc/apt/apt.conf.d/95automation-proxy";
 
 /// The control socket's name in a machine's folder.
 pub(crate) const CONTROL: &str = "control.sock";
+
+/// The name, in a machine's folder, of the socket at which its guard pauses it.
+pub(crate) const PAUSE: &str = "pause.sock";
 
 /// The entries of a folder; none where it does not exist. A folder that cannot be read is an error, since its content
 /// is unknown.

@@ -168,6 +168,7 @@ impl LocalProvider {
             grace,
             lease: request.now.as_second().saturating_add(grace).min(expires_at),
             expires_at,
+            idle: request.idle.map(|idle| idle.as_secs()),
         })
     }
 
@@ -288,6 +289,7 @@ impl Provider for LocalProvider {
             expires_at: request.expires_at,
             name: None,
             kept: false,
+            idle: request.idle,
         })
     }
 

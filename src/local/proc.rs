@@ -73,14 +73,74 @@ fn guarded_spec(pid: i32) -> Option<PathBuf> {
     (words.next()?.is_empty() && words.next().is_none()).then_some(spec)
 }
 
-/// The process with its start time; `None` when there is no such process or it is a zombie.
-pub(crate) fn identify(pid: i32) -> Option<ProcessId> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// A process among those that a machine's first process has started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// The process.
+    pub id: ProcessId,
+    /// The number of the process that it was started by, or that has taken it over.
+    pub parent: i32,
+    state: char,
+}
+
+impl Member {
+    /// Whether nothing of it runs: all of its threads are stopped, or it has ended.
+    pub(crate) fn stands_still(&self) -> bool {
+        let still = |state: char| matches!(state, 'T' | 't' | 'Z' | 'X');
+        // The state of a process is that of its first thread.
+        still(self.state) && threads(self.id.pid).into_iter().all(still)
+    }
+
+    /// Whether it waits for something that no signal interrupts.
+    pub(crate) fn waits(&self) -> bool {
+        self.state == 'D'
+    }
+
+    /// The line that it was started with, or that it has put in its place.
+    pub(crate) fn line(&self) -> Vec<u8> {
+        std::fs::read(format!("/proc/{}/cmdline", self.id.pid)).unwrap_or_default()
+    }
+}
+
+/// The states of a process's threads.
+fn threads(pid: i32) -> Vec<char> {
+    let tasks = entries(Path::new(&format!("/proc/{pid}/task"))).unwrap_or_default();
+    tasks.iter().filter_map(|task| Some(fields(&task.path())?.0)).collect()
+}
+
+/// State, parent and start time of a process or thread, by its folder in `/proc`.
+fn fields(folder: &Path) -> Option<(char, i32, u64)> {
+    let text = std::fs::read_to_string(folder.join("stat")).ok()?;
     // The second field is the name in parentheses, which may itself hold spaces and parentheses.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let dead = matches!(*fields.first()?, "Z" | "X");
-    let started = fields.get(19)?.parse().ok()?;
-    (!dead).then_some(ProcessId { pid, started })
+    Some((fields.first()?.chars().next()?, fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?))
+}
+
+/// The process `top` and all that descend from it, each before those that it has started; none where there is no such process.
+pub(crate) fn family(top: i32) -> Vec<Member> {
+    let all: Vec<Member> = entries(Path::new("/proc"))
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let (state, parent, started) = fields(&entry.path())?;
+            Some(Member { id: ProcessId { pid, started }, parent, state })
+        })
+        .collect();
+    let mut family: Vec<Member> = all.iter().filter(|member| member.id.pid == top).cloned().collect();
+    let mut next = 0;
+    while let Some(parent) = family.get(next).map(|member| member.id.pid) {
+        family.extend(all.iter().filter(|member| member.parent == parent && member.id.pid != top).cloned());
+        next += 1;
+    }
+    family.retain(|member| !matches!(member.state, 'Z' | 'X'));
+    family
+}
+
+/// The process with its start time; `None` when there is no such process or it is a zombie.
+pub(crate) fn identify(pid: i32) -> Option<ProcessId> {
+    let (state, _, started) = fields(Path::new(&format!("/proc/{pid}")))?;
+    (!matches!(state, 'Z' | 'X')).then_some(ProcessId { pid, started })
 }
 
 /// Whether this process lives, and not another with its number.

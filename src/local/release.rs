@@ -1,10 +1,11 @@
 //! Removes a machine's resources, in whatever phase its driver left them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use model::base::id::MachineId;
 use model::fault::Fault;
+use model::image::Fingerprint;
 use model::resource::{Fate, Resource, ResourceKind};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::OwnedFd;
@@ -12,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::files::{Action, FileWorker};
 use crate::folders::{Folders, MachineFolder};
+use crate::images::layers;
 use crate::proc::MachineProcess;
 use crate::spec::ProcessId;
 use crate::trouble::Trouble;
@@ -67,7 +69,7 @@ impl Releaser {
         }
         // The lock keeps the keeper from the files, in case this takes longer than the lease.
         let held = hold::lock_shared(folder.path());
-        let removed = remove_files(&self.folders, &resource.machine, &|path| self.files.apply(Action::Remove, path));
+        let removed = remove_files(&self.folders, &resource.machine, &|path| self.files.apply(&Action::Remove, path));
         drop(held);
         // The keeper would end by itself, but only when it looks at the folder again.
         let reason = removed.or_else(|| end_all(&|| proc::keepers_of(&folder.spec())));
@@ -83,10 +85,20 @@ fn remove_files<T>(
     remove: &dyn Fn(&Path) -> std::io::Result<T>,
 ) -> Option<String> {
     let (passage, folder) = (folders.staging().join(machine.as_str()), folders.machine(machine));
-    [passage.as_path(), folder.path()].into_iter().filter(|path| path.exists()).find_map(|path| {
+    let unfinished = unfinished_layer(folders, &folder);
+    let paths = unfinished.iter().map(PathBuf::as_path).chain([passage.as_path(), folder.path()]);
+    paths.filter(|path| path.exists()).find_map(|path| {
         let error = remove(path).err()?;
         Some(format!("cannot remove `{}`: {error}", path.display()))
     })
+}
+
+/// The layer that a machine's files have become, where its image was not written down before its maker died: nobody else would miss it.
+fn unfinished_layer(folders: &Folders, folder: &MachineFolder) -> Option<PathBuf> {
+    let fingerprint = Fingerprint(std::fs::read_to_string(folder.layer()).ok()?.trim().to_owned());
+    layers::check(&fingerprint).ok()?;
+    let is_written = folders.records().join(format!("{fingerprint}.json")).exists();
+    (!is_written).then(|| folders.layer(&fingerprint))
 }
 
 /// Clears away a machine whose driver has not done so: processes, control groups, loop devices, files. Returns the

@@ -32,6 +32,9 @@ pub(crate) struct Spec {
     pub lease: i64,
     /// The latest end: seconds since 1970.
     pub expires_at: i64,
+    /// After how many seconds without a login or a task it ends.
+    #[serde(default)]
+    pub idle: Option<u64>,
 }
 
 impl Spec {

@@ -66,7 +66,7 @@ impl Sweeper {
 
     /// Removes everything of a dead machine; returns the reason where something stays. Blocks.
     pub fn clear(&self, machine: &MachineId) -> Option<String> {
-        release::clear(&self.folders, machine, &|path| self.files.apply(Action::Remove, path))
+        release::clear(&self.folders, machine, &|path| self.files.apply(&Action::Remove, path))
     }
 }
 

@@ -141,7 +141,7 @@ impl Uninstaller {
         if path.is_symlink() || !path.is_dir() {
             return removal::remove_tree(path);
         }
-        self.releaser.files.apply(Action::Remove, path).map(drop)
+        self.releaser.files.apply(&Action::Remove, path).map(drop)
     }
 }
 

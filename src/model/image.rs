@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::machine::Platform;
+use crate::base::id::MachineId;
+use crate::base::name::ImageName;
+use crate::machine::{Machine, Platform};
 use crate::script::ScriptFile;
 
 /// A SHA-256 over everything that shapes a layer and all below it: 64 hexadecimal digits.
@@ -19,7 +21,21 @@ impl Fingerprint {
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
+
+    /// A fingerprint that nothing else has: what a machine's state holds is not known by how it was made.
+    pub fn random() -> Self {
+        let mut digits = String::new();
+        while digits.len() < DIGITS {
+            // Eighty of its bits are random.
+            digits.push_str(&format!("{:020x}", ulid::Ulid::generate().random()));
+        }
+        digits.truncate(DIGITS);
+        Self(digits)
+    }
 }
+
+/// The digits of a SHA-256.
+const DIGITS: usize = 64;
 
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,6 +99,8 @@ pub enum LayerRecipe {
         /// How long it may take.
         limit: Duration,
     },
+    /// Not again: it is the state of a machine, which is there or was removed.
+    Taken,
 }
 
 /// One layer of an image.
@@ -119,6 +137,11 @@ impl ImagePlan {
     /// The image's fingerprint: that of its topmost layer.
     pub fn fingerprint(&self) -> Fingerprint {
         self.layers.last().map_or_else(|| Fingerprint(String::new()), |layer| layer.fingerprint.clone())
+    }
+
+    /// Whether it goes on from the state of a machine.
+    pub fn is_of_snapshot(&self) -> bool {
+        self.layers.iter().any(|layer| layer.recipe == LayerRecipe::Taken)
     }
 
     /// The cloud's base image, where the plan is for a cloud.
@@ -165,6 +188,70 @@ pub struct ImageRecord {
     /// Its name in the system (`ami-0123456789abcdef0`), where it is stored outside this computer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locator: Option<String>,
+    /// What it is the state of, where a person made it of a machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
+}
+
+/// The machine whose state an image is, and what machines are like that boot from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The machine.
+    pub machine: MachineId,
+    /// The image that it was booted from.
+    pub image: String,
+    /// The system as which it is spoken to.
+    #[serde(default)]
+    pub platform: Platform,
+    /// The user who logs in.
+    pub user: String,
+    /// The values of the parameters of its image's definition, by name, as far as they are known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
+}
+
+/// A machine whose state is to become an image.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotOrder<'a> {
+    /// The machine, which is up.
+    pub machine: &'a Machine,
+    /// What the image is called.
+    pub name: &'a ImageName,
+    /// The distribution that the machine has, as far as it is known.
+    pub distro: &'a str,
+    /// The values of the parameters of its image's definition.
+    pub values: &'a BTreeMap<String, String>,
+}
+
+impl SnapshotOrder<'_> {
+    /// What is written down of the machine.
+    pub fn of(&self) -> Snapshot {
+        let Machine { id, image, platform, user, .. } = self.machine.clone();
+        Snapshot { machine: id, image, platform, user, values: self.values.clone() }
+    }
+}
+
+impl ImageRecord {
+    /// The plan of an image that is the state of a machine: all of its layers are there, or it cannot be had. None for one that a
+    /// definition describes.
+    pub fn snapshot_plan(&self) -> Option<ImagePlan> {
+        let snapshot = self.snapshot.as_ref()?;
+        let layer = |layer: &LayerRecord| LayerPlan {
+            name: layer.name.clone(),
+            description: format!("Starting from the state of {}", snapshot.machine),
+            recipe: LayerRecipe::Taken,
+            fingerprint: layer.fingerprint.clone(),
+        };
+        Some(ImagePlan {
+            name: self.name.clone(),
+            platform: snapshot.platform,
+            // A machine of a cloud is baked as what it is, and one of this computer has Linux below.
+            baked_on: Platform::default(),
+            distro: self.distro.clone(),
+            values: snapshot.values.clone(),
+            layers: self.layers.iter().map(layer).collect(),
+        })
+    }
 }
 
 /// The record of a layer.
@@ -203,6 +290,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             owner: None,
             locator: None,
+            snapshot: None,
         };
         let plan = ImagePlan {
             name: "mine".into(),

@@ -1,12 +1,15 @@
 //! One ephemeral computer, as plain data.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::base::clock;
 use crate::base::id::{MachineId, RunId};
 use crate::base::name::MachineName;
+use crate::base::text;
 
 /// The kind of a provider: where machines come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -196,7 +199,13 @@ pub struct Machine {
     /// Whether it was left on purpose to live on without its driver. Any other machine is released by its run.
     #[serde(default)]
     pub kept: bool,
+    /// After how long without a login or a task it ends by itself, where that was asked for.
+    #[serde(default, with = "clock::optional_seconds", skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
 }
+
+/// How much earlier than by our clock a machine may take its time for over, by its own.
+const CLOCKS: SignedDuration = SignedDuration::from_secs(5);
 
 impl Machine {
     /// What to call it on a command line: its name, or its id where it has none.
@@ -209,6 +218,21 @@ impl Machine {
         match &self.name {
             Some(name) => format!("{} ({name})", self.id),
             None => self.id.to_string(),
+        }
+    }
+
+    /// Why it does not answer at `now`, where that is because its time is over.
+    pub fn time_over(&self, now: Timestamp) -> Option<String> {
+        let is_over = self.expires_at.duration_since(now) <= CLOCKS;
+        is_over.then(|| format!("the time of {} was over at {:.0} (`--ttl`)", self.words(), self.expires_at))
+    }
+
+    /// When it ends by itself, as a table shows it at `now`: its expiry, and how long it may be idle.
+    pub fn ends(&self, now: Timestamp) -> String {
+        let expiry = text::until(self.expires_at, now);
+        match self.idle.filter(|_| self.expires_at > now) {
+            Some(idle) => format!("{expiry}, or when idle for {}", text::seconds(idle)),
+            None => expiry,
         }
     }
 }

@@ -18,10 +18,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::base::id::{MachineId, ResourceId, RunId};
+use crate::connection::Connector;
 use crate::event::Teller;
 use crate::fault::Fault;
 use crate::filesystem::Filesystem;
-use crate::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
+use crate::image::{CloudBase, Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord, SnapshotOrder};
 use crate::machine::{Caps, Hardware, Machine, Network, Platform, ProviderKind};
 use crate::price::Budget;
 use crate::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
@@ -65,6 +66,8 @@ pub struct MachineRequest {
     pub grace: Duration,
     /// The most that it may cost.
     pub max_cost: Option<Budget>,
+    /// After how long without a login or a task it ends by itself; its expiry holds all the same.
+    pub idle: Option<Duration>,
 }
 
 /// A callback for each planned resource as soon as it exists, with its kind, its planned name and its name in the
@@ -128,6 +131,21 @@ pub struct MadeLayer<'a> {
     pub took: Duration,
 }
 
+/// What a store needs to make an image of a machine beside the machine.
+#[derive(Clone, Copy)]
+pub struct TakenSnapshot<'a> {
+    /// The id under which the journal has what is made.
+    pub id: &'a MachineId,
+    /// The run that makes it.
+    pub run: &'a RunId,
+    /// Confirms what [`ImageStore::plan_snapshot`] names.
+    pub confirm: Confirm<'a>,
+    /// Writes down what has no name before.
+    pub ledger: &'a dyn Ledger,
+    /// Reaches the machine, where it has to make itself ready.
+    pub connector: &'a dyn Connector,
+}
+
 /// Keeps layers and images for a provider. A store says of every method what it does, even where it does nothing: otherwise a
 /// method that it forgot would pass for one that it does not need.
 #[async_trait]
@@ -167,6 +185,23 @@ pub trait ImageStore: Send + Sync {
 
     /// Records the image as finished.
     async fn finish(&self, plan: &ImagePlan, now: Timestamp) -> Result<ImageRecord, Fault>;
+
+    /// Refuses, before anything is made, a machine whose state cannot become an image here, with the reason.
+    async fn vet_snapshot(&self, machine: &Machine) -> Result<(), Fault>;
+
+    /// Names the resources that [`ImageStore::take_snapshot`] may make, under the id `taken`; what has no name before goes through its
+    /// ledger.
+    fn plan_snapshot(&self, taken: &MachineId) -> Vec<PlannedResource>;
+
+    /// Makes an image of the file system of a machine that is up, as it is at one moment, and leaves the machine as it is. What belongs to
+    /// that machine alone stays out of it: keys, the folders of runs, what its own life is kept by. After an error all that was begun
+    /// is in the journal, under the id `taken`.
+    async fn take_snapshot(
+        &self,
+        order: &SnapshotOrder<'_>,
+        taken: &TakenSnapshot<'_>,
+        teller: &Teller,
+    ) -> Result<ImageRecord, Fault>;
 
     /// The record of the finished image with this fingerprint; none, too, where the query costs more than finishing the
     /// image again.

@@ -29,6 +29,18 @@ pub enum Work {
         /// The image's name.
         image: String,
     },
+    /// A machine that is there already is connected to.
+    Using {
+        /// The machine, in words.
+        machine: String,
+    },
+    /// The state of a machine becomes an image.
+    TakingSnapshot {
+        /// The machine.
+        machine: MachineId,
+        /// The image's name.
+        image: String,
+    },
     /// A machine is removed, with all that belongs to it.
     Releasing {
         /// The machine.
@@ -199,6 +211,8 @@ impl Work {
     pub fn words(&self) -> String {
         match self {
             Self::Booting { machine, image } => format!("Booting {machine} from {image}"),
+            Self::Using { machine } => format!("Using {machine}"),
+            Self::TakingSnapshot { machine, image } => format!("Making the image {image} of {machine}"),
             Self::Releasing { machine } => format!("Releasing {machine}"),
             Self::BakingLayer { image, layer, number, of } => format!("{image}: {layer} ({number}/{of})"),
             Self::BakingLayers { image, count } => format!("{image}: {count} steps on one machine"),

@@ -64,7 +64,7 @@ impl World {
     }
 
     /// Runs `command` in the same way to its end.
-    fn strictly(&self, command: &str, arguments: &[&str]) -> Done {
+    pub(crate) fn strictly(&self, command: &str, arguments: &[&str]) -> Done {
         let done = self.start_strictly(command, arguments).end_within(BAKE_LIMIT);
         assert_eq!(self.aws.control.violations(), Vec::<String>::new(), "`iam-policy {command}` lacks them");
         self.assert_allowed(command);
@@ -90,7 +90,7 @@ impl World {
     }
 }
 
-fn small() -> Place {
+pub(crate) fn small() -> Place {
     Place::small()
 }
 

@@ -198,6 +198,7 @@ impl User {
             expires_at: now + Duration::from_secs(7200),
             grace: Duration::from_secs(600),
             max_cost: None,
+            idle: None,
         }
     }
 

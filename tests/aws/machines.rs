@@ -111,6 +111,7 @@ impl Account {
             expires_at: now,
             name: None,
             kept: false,
+            idle: None,
         };
         let connected = SshConnector::default().connect(&machine, user, LIMIT, true).await;
         match connected {

@@ -19,6 +19,7 @@ mod prices;
 mod purge;
 mod purge_troubles;
 mod releases;
+mod snapshots;
 mod ssm;
 mod r#try;
 mod windows;

@@ -46,6 +46,7 @@ fn machine(instance: &str) -> Machine {
         expires_at: now,
         name: None,
         kept: false,
+        idle: None,
         hardware: None,
     }
 }

@@ -368,6 +368,7 @@ async fn instance(sdk: &SdkConfig, folder: &Path) -> (String, Box<dyn Connection
         keys: Some((&login.public_openssh, &host.private_openssh)),
         lease: expires_at,
         expires_at,
+        idle: None,
     };
     let data = guest::of(Platform::Windows).life().unwrap().first_boot(&data);
     let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, data);
@@ -410,6 +411,7 @@ async fn instance(sdk: &SdkConfig, folder: &Path) -> (String, Box<dyn Connection
         expires_at,
         name: None,
         kept: false,
+        idle: None,
     };
     let connected = SshConnector::default().connect(&machine, "Administrator", LIMIT, true).await;
     (instance, connected.unwrap())

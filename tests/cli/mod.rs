@@ -30,6 +30,7 @@ mod run;
 mod runners;
 mod runs;
 mod shards;
+mod snapshots;
 mod standin;
 mod status;
 mod suite;

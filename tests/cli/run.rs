@@ -276,7 +276,8 @@ fn files_come_home_and_a_failed_command_keeps_its_machine_where_that_was_asked()
     assert_eq!(fs::read_to_string(home.join("out/g")).unwrap(), "y\n");
     let machines = project.place.json(&["machine", "list", "--json"]);
     let id = machines[0]["id"].as_str().unwrap();
-    assert!(done.stderr.contains(&format!("machine ssh {id}")), "{}", done.stderr);
+    let name = machines[0]["name"].as_str().unwrap();
+    assert!(done.stderr.contains(&format!("machine ssh {name}")), "{}", done.stderr);
     let there = project.place.exec("latest", &["cat", "/var/tmp/automation-work/src/out/g"]).expect(0).text();
     assert_eq!(there, "y\n");
     // The line that is told brings to where the command worked.

@@ -175,6 +175,31 @@ fn an_ordinary_users_machine_is_one_like_roots_and_ends_after_kill_9() {
 }
 
 #[test]
+fn the_state_of_an_ordinary_users_machine_becomes_an_image() {
+    if !possible() {
+        return;
+    }
+    let user = User::with_images("snapshot", &["--images", "/mnt/small-images", "image", "build"]);
+    let tool = |words: &[&str]| user.run(&[&["--images", "/mnt/small-images"], words].concat());
+    let id = tool(&["machine", "up"]).expect(0).text().trim().to_owned();
+    let exec = |id: &str, line: &str| tool(&["machine", "exec", id, "--", "sudo", "sh", "-c", line]);
+    // Files of ids that are not the user's, one that hides what is below, one that nobody may read.
+    exec(&id, "mkdir /opt/a; echo words >/opt/a/b; chown 1234:99 /opt/a/b; chmod 0 /opt/a /opt/a/b; rm -r /etc/skel; mkdir /etc/skel").expect(0);
+    let name = format!("of-user-{}", std::process::id());
+    tool(&["machine", "snapshot", &id, &name]).expect(0);
+    tool(&["machine", "down", &id]).expect(0);
+    let copy = tool(&["machine", "up", "--image", &name]).expect(0).text().trim().to_owned();
+    exec(
+        &copy,
+        "[ $(cat /opt/a/b) = words ] && [ $(stat -c %u:%g:%a /opt/a/b) = 1234:99:0 ] && [ -z \"$(ls -A /etc/skel)\" ]",
+    )
+    .expect(0);
+    tool(&["machine", "down", &copy]).expect(0);
+    tool(&["image", "rm", "--yes", &name]).expect(0);
+    user.assert_clean();
+}
+
+#[test]
 fn an_ordinary_user_removes_everything() {
     if !possible() {
         return;

@@ -231,8 +231,12 @@ async fn keep_failed_leaves_the_machine_and_says_so() {
     assert!(machine.kept);
     assert_eq!(theatre.open().len(), 4, "its rows stay open");
     assert_eq!(theatre.dummy.lease(&machine.id), Some(machine.expires_at));
-    assert_eq!(fault.left, Leftovers::Named(vec![format!("machine {}, kept until 2026-11-20T14:00:00Z", machine.id)]));
-    assert!(fault.hint.unwrap().contains(&format!("`automation machine ssh {}`", machine.id)));
+    assert_eq!(
+        fault.left,
+        Leftovers::Named(vec![format!("machine {}, kept until 2026-11-20T14:00:00Z", machine.words())])
+    );
+    assert!(machine.name.is_some(), "it is named as other machines are");
+    assert!(fault.hint.unwrap().contains(&format!("`automation machine ssh {}`", machine.called())));
 }
 
 #[tokio::test(start_paused = true)]

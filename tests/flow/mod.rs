@@ -17,6 +17,7 @@ mod order;
 mod packages;
 mod push;
 mod shards;
+mod snapshot;
 mod sync;
 mod testing;
 

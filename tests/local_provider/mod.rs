@@ -191,6 +191,7 @@ impl World {
             expires_at: now + Duration::from_secs(3600),
             grace: Duration::from_secs(60),
             max_cost: None,
+            idle: None,
         }
     }
 

@@ -98,6 +98,7 @@ fn the_user_data_of_a_machine_is_sound_as_it_is_sent() {
         keys: Some(("ssh-ed25519 AAAA me", &key)),
         lease: now,
         expires_at: now,
+        idle: None,
     };
     let text = guest::of(model::machine::Platform::Windows).life().unwrap().first_boot(&data);
     assert!(text.len() < 16 * 1024, "{} bytes, and EC2 takes 16384", text.len());

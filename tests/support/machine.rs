@@ -23,5 +23,6 @@ pub fn of(provider: ProviderKind, run: RunId, now: Timestamp) -> Machine {
         expires_at: now,
         name: None,
         kept: false,
+        idle: None,
     }
 }

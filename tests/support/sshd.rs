@@ -147,6 +147,7 @@ impl Sshd {
             expires_at: now,
             name: None,
             kept: false,
+            idle: None,
         }
     }
 

@@ -11,7 +11,7 @@ use flow::order::Order;
 use flow::site::Sites;
 use model::base::text;
 use model::fault::{Fault, FaultKind};
-use model::image::{Fingerprint, ImagePlan, ImageRecord};
+use model::image::{Fingerprint, ImagePlan, ImageRecord, Snapshot};
 use model::machine::{Hardware, Platform, ProviderKind};
 use serde::Serialize;
 
@@ -122,8 +122,9 @@ pub fn baking_for(order: &Order) -> BakeOptions {
     BakeOptions { keep_failed: false, expiry, hardware: Hardware::default(), max_cost: order.max_cost }
 }
 
+/// An image, as it is shown.
 #[derive(Serialize)]
-struct ImageRow<'a> {
+pub(crate) struct ImageRow<'a> {
     id: &'a Fingerprint,
     bytes: u64,
     #[serde(flatten)]
@@ -131,8 +132,14 @@ struct ImageRow<'a> {
 }
 
 impl<'a> ImageRow<'a> {
-    fn new(record: &'a ImageRecord) -> Self {
+    /// The image with this record.
+    pub(crate) fn new(record: &'a ImageRecord) -> Self {
         Self { id: &record.fingerprint, bytes: record.layers.iter().map(|layer| layer.bytes).sum(), record }
+    }
+
+    /// What the uppermost layer takes.
+    pub(crate) fn bytes_on_top(&self) -> u64 {
+        self.record.layers.last().map_or(0, |layer| layer.bytes)
     }
 }
 
@@ -188,11 +195,19 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
     if shared {
         heads.extend(["OWNER", "ID"]);
     }
+    let has_snapshots = records.iter().any(|record| record.snapshot.is_some());
+    if has_snapshots {
+        heads.push("SNAPSHOT OF");
+    }
     let row = |record: &ImageRecord| {
         let (size, made) = (text::bytes(ImageRow::new(record).bytes), text::ago(record.created_at, context.now()));
         let mut row = vec![record.name.clone(), record.fingerprint.short().to_owned(), size, made];
         if shared {
             row.extend([&record.owner, &record.locator].map(|word| word.clone().unwrap_or_default()));
+        }
+        if has_snapshots {
+            let of = |snapshot: &Snapshot| format!("{} ({})", snapshot.machine, snapshot.image);
+            row.push(record.snapshot.as_ref().map(of).unwrap_or_default());
         }
         row
     };
@@ -203,7 +218,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<i32, Fault> {
 
 /// Whether `word` names this image: by its name, with or without the prefix that the account's console shows, by the
 /// provider's id, or by the first digits of its fingerprint.
-fn is_called(record: &ImageRecord, word: &str) -> bool {
+pub(crate) fn is_called(record: &ImageRecord, word: &str) -> bool {
     record.name == word.strip_prefix("hg-").unwrap_or(word)
         || record.locator.as_deref() == Some(word)
         || (word.len() >= 4 && record.fingerprint.0.starts_with(word))
@@ -235,8 +250,10 @@ async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
         .collect();
     let id = record.locator.as_ref().map(|id| format!("\nid {id}")).unwrap_or_default();
     let owner = record.owner.as_ref().map(|owner| format!(" by {owner}")).unwrap_or_default();
+    let of = |snapshot: &Snapshot| format!(", the state of {}, which booted {}", snapshot.machine, snapshot.image);
+    let of = record.snapshot.as_ref().map(of).unwrap_or_default();
     context.screen.data(&format!(
-        "{} {}{id}\nmade {:.0}{owner}\n\n{}",
+        "{} {}{id}\nmade {:.0}{owner}{of}\n\n{}",
         record.name,
         record.fingerprint,
         record.created_at,

@@ -1,4 +1,4 @@
-//! `automation machine up|list|ssh|exec|cp|sync|tunnel|down|check`.
+//! `automation machine up|list|ssh|exec|cp|sync|tunnel|snapshot|down|check`.
 
 mod check;
 pub(crate) mod chosen;
@@ -8,6 +8,7 @@ mod exec;
 mod fleet;
 mod list;
 mod side;
+mod snapshot;
 mod sync;
 mod tunnel;
 mod up;
@@ -50,6 +51,11 @@ pub enum Command {
     /// Each connection is a channel of its own over the tool's SSH connection, at most 64 at once. Only this computer can connect, unless
     /// `--bind` says otherwise.
     Tunnel(tunnel::Args),
+    /// Make an image of the state of a machine, by a name of your own
+    ///
+    /// The machine goes on: on this computer it stands still for the moment in which its files are copied. `--image NAME` boots machines from
+    /// it, with `machine up`, `run` and commands that run tests. Keys, folders of runs and, on this computer, `/tmp` and `/run` do not become part of it.
+    Snapshot(snapshot::Args),
     /// End machines and remove all that belongs to them
     Down(down::Args),
     /// Verify that a machine keeps the contract of `docs/remote-machine.md`
@@ -70,6 +76,7 @@ impl Command {
             Self::Cp(args) => copy::run(&context, &args).await,
             Self::Sync(args) => sync::run(&context, &args).await,
             Self::Tunnel(args) => tunnel::run(&context, &args).await,
+            Self::Snapshot(args) => snapshot::run(context, args).await,
             Self::Down(args) => down::run(&context, &args).await,
             Self::Check(args) => check::run(context, args).await,
         }

@@ -117,6 +117,11 @@ impl MachineArgs {
         self.distro.as_deref().filter(|name| *name != AUTO)
     }
 
+    /// The options that choose something of a definition, in words, each with whether it was given.
+    pub fn given_of_definition(&self) -> [(&'static str, bool); 2] {
+        [("a distribution", self.named_distro().is_some()), ("a parameter of a definition", self.parameters.is_given())]
+    }
+
     /// The fault about the image, with the line of the settings that asked for the distribution where no option did.
     pub fn name_setting(&self, context: &Context, mut fault: Fault) -> Fault {
         let named = format!("no distribution `{}`", context.settings.defaults.distro);

@@ -3,6 +3,7 @@
 pub mod announcer;
 pub mod artifact_args;
 pub mod audit;
+pub mod boot_image;
 pub mod bootstrap_linux_dev;
 pub mod build_all_windows_packages;
 pub mod build_windows_installer;

@@ -154,7 +154,7 @@ pub async fn build(
     let remark = checkout.remark.clone();
     let work = WindowsWork { checkout: Some(checkout.clone()), ssh: context.ssh()?, patience };
     let packages = WindowsPackages::of(&checkout, work, &wish).await?;
-    let image = args.image.plan(&context, kind)?;
+    let image = args.image.plan(&context, kind).await?;
     let ttl = args.ttl.unwrap_or_else(|| if kind == ProviderKind::Ec2 { CLOUD_TTL } else { default_ttl(kind) });
     let order = WindowsImage::order(image.as_ref(), &args.hardware, &context, ttl);
     let session = Session::begin(context, command).await?;

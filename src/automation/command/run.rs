@@ -53,7 +53,7 @@ pub struct Args {
     /// Print the files that would be sent, and stop
     #[arg(long, conflicts_with = "detach")]
     plan: bool,
-    /// The definition of the image to boot [default: plain]
+    /// The image to boot: a definition, or what `machine snapshot` has made [default: plain]
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
     /// A line for the shell, or a file with a script, that root runs on the image once; the result is kept as an image of its own

@@ -13,6 +13,7 @@ use project::file::ProjectFile;
 use project::image::{ImageChoice, SetUp};
 use project::source::Source;
 
+use crate::command::boot_image::{BootImage, BootImages, plan_of_snapshot};
 use crate::command::error::exit;
 use crate::command::machine_args::MachineArgs;
 use crate::command::matrix_args::in_cell;
@@ -20,6 +21,7 @@ use crate::command::runs::ended_results_of;
 use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
 use crate::command::test_run::run_tests;
 use crate::command::testing::DECLARED;
+use crate::command::unfit::refuse_options;
 use crate::compose::{Context, current_folder};
 
 /// The options of `automation run-tests`.
@@ -46,6 +48,9 @@ pub struct Args {
     /// Run the tests that were lost in this run
     #[arg(long, value_name = "RUN", conflicts_with_all = ["tests", "presets"])]
     lost_of: Option<String>,
+    /// The image to boot: a definition, or what `machine snapshot` has made [default: the file's `image`, or linux-dev]
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
     /// The folder to test [default: the file's `source`, or the current folder]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
@@ -155,7 +160,10 @@ async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
     args.testing.timeout = args.testing.timeout.or(declaration.limit);
     let groups = args.testing.groups(&context)?;
     let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
-    let points = args.testing.points(&[(DISTRO, args.machine.named_distro().map(|_| "--distro")), (IMAGE, None)])?;
+    let points = args.testing.points(&[
+        (DISTRO, args.machine.named_distro().map(|_| "--distro")),
+        (IMAGE, args.image.as_ref().map(|_| "--image")),
+    ])?;
     let is_host = kinds.contains(&ProviderKind::Host);
     if is_host && points.iter().any(|point| point.name().is_some()) {
         return Err(
@@ -169,7 +177,10 @@ async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
     for kind in &kinds {
         context.require_platform(*kind, DeclaredTests::PLATFORM)?;
     }
+    refuse_options(&[("--image", args.image.is_some())], &kinds, |kind| kind != ProviderKind::Host)?;
+    let around = Surroundings { image: args.image.clone().or(around.image), ..around };
     let source = find_source(&args, &around).await?;
+    let images = BootImages::of(&context, &kinds, points.iter().map(|point| image_name(&around, point))).await?;
     let tests = args.tests(&context, &declaration.name)?;
     let mut cells = Vec::new();
     for point in points {
@@ -177,7 +188,7 @@ async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
             let context = &context.on(*kind);
             let plan = match kind {
                 ProviderKind::Host => None,
-                _ => Some(plan(context, &args.machine, (&around, set_up.as_ref()), &point)?),
+                _ => Some(plan(context, *kind, &args.machine, (&around, set_up.as_ref(), &images), &point)?),
             };
             let ttl = args.testing.lifetime(*kind)?;
             let order = args.machine.order(context, plan.as_ref(), "hg", ttl);
@@ -193,25 +204,35 @@ async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
     run_tests(context, &args.testing, resolved).await
 }
 
+/// The name of the image at this point of the matrix.
+fn image_name<'a>(around: &'a Surroundings, point: &'a Point) -> &'a str {
+    point.get(IMAGE).or(around.image.as_deref()).unwrap_or(USUAL_IMAGE)
+}
+
 /// The image that the file and the options name, at this point of the matrix.
 fn plan(
     context: &Context,
+    kind: ProviderKind,
     machine: &MachineArgs,
-    (around, set_up): (&Surroundings, Option<&SetUp>),
+    (around, set_up, images): (&Surroundings, Option<&SetUp>, &BootImages),
     point: &Point,
 ) -> Result<ImagePlan, Fault> {
     let mut machine = machine.clone();
     if let Some(distro) = point.get(DISTRO) {
         machine.prefer_distro(distro);
     }
-    let image = point.get(IMAGE).or(around.image.as_deref()).unwrap_or(USUAL_IMAGE);
-    let plan = || {
-        let definition = context.definition(image)?;
-        let choice = machine.declared_choice(context, &definition, around.distro.as_deref(), &around.values)?;
-        let choice = ImageChoice { set_up: set_up.cloned(), ..choice };
-        definition.plan(&choice)
+    let plan = || match images.get(context, kind, image_name(around, point))? {
+        BootImage::Snapshot(record) => plan_of_snapshot(record, set_up, kind, &machine.given_of_definition()),
+        BootImage::Definition(definition) => {
+            let choice = machine.declared_choice(context, &definition, around.distro.as_deref(), &around.values)?;
+            definition.plan(&ImageChoice { set_up: set_up.cloned(), ..choice })
+        }
     };
-    plan().map_err(|fault| in_cell(point, fault))
+    let plan = plan().map_err(|fault| in_cell(point, fault))?;
+    match plan.platform == DeclaredTests::PLATFORM {
+        true => Ok(plan),
+        false => Err(in_cell(point, Fault::usage(format!("machines of `{}` have no Linux", plan.name)))),
+    }
 }
 
 /// The folder to test: the option's, the file's, or the current one.

@@ -10,6 +10,7 @@ use model::machine::ProviderKind;
 use model::matrix::Point;
 use project::mercurial::{self, Checkout};
 
+use crate::command::boot_image::{BootImage, BootImages, plan_of_snapshot};
 use crate::command::distro;
 use crate::command::machine_args::MachineArgs;
 use crate::command::matrix_args::{KnownAxis, in_cell};
@@ -17,6 +18,7 @@ use crate::command::mercurial_args::{EarlierRun, MercurialArgs};
 use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
 use crate::command::test_run::run_tests;
 use crate::command::testing::ON_LINUX;
+use crate::command::unfit::refuse_options;
 use crate::compose::{Context, current_folder};
 
 /// The options of `automation run-tests-linux`.
@@ -24,6 +26,9 @@ use crate::compose::{Context, current_folder};
 pub struct Args {
     #[command(flatten)]
     machine: MachineArgs,
+    /// An image that `machine snapshot` has made of a machine for such tests [default: linux-dev]
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
     /// The file system of the work folder [default: default, or the settings' `defaults.filesystem`]
     #[arg(long, value_parser = filesystems())]
     filesystem: Option<Filesystem>,
@@ -60,7 +65,8 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     let wanted = args.mercurial.wanted(points, earlier.as_ref(), &args.axes(), args.testing.has_matrix());
     let is_host = kinds.contains(&ProviderKind::Host);
     let has_axis = |axis| wanted.iter().any(|(point, _)| point.get(axis).is_some());
-    if let Some(distro) = earlier.as_ref().and_then(EarlierRun::distro).filter(|_| !is_host && !has_axis(DISTRO)) {
+    let takes_distro = !is_host && !has_axis(DISTRO) && args.image.is_none();
+    if let Some(distro) = earlier.as_ref().and_then(EarlierRun::distro).filter(|_| takes_distro) {
         args.machine.prefer_distro(distro);
     }
     args.machine.refuse_unfit(&kinds)?;
@@ -88,7 +94,9 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     let of_checkout = checkout.as_ref().and_then(|checkout| checkout.remark.clone());
     let node = checkout.as_ref().map(|checkout| checkout.node.clone());
     let before = earlier.as_ref().and_then(EarlierRun::filesystem);
-    let linux = Linux { context: &context, args: &args, groups, checkout, needs, before };
+    refuse_options(&[("--image", args.image.is_some())], &kinds, |kind| kind != ProviderKind::Host)?;
+    let images = BootImages::of(&context, &kinds, args.image.as_deref()).await?;
+    let linux = Linux { context: &context, args: &args, groups, checkout, needs, before, images };
     let (mut cells, mut remarks) = (Vec::new(), Vec::new());
     for (point, tests) in wanted {
         let (cell, why) = linux.cell(&point, tests).map_err(|fault| in_cell(&point, fault))?;
@@ -104,8 +112,9 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
 impl Args {
     /// The axes of `--matrix`, each with the option that chooses the same where that is given.
     fn axes(&self) -> [KnownAxis<'static>; 3] {
-        let python = self.machine.parameters.has(PYTHON_PARAMETER).then_some("--python-version");
-        let distro = self.machine.named_distro().map(|_| "--distro");
+        let image = self.image.as_ref().map(|_| "--image");
+        let python = self.machine.parameters.has(PYTHON_PARAMETER).then_some("--python-version").or(image);
+        let distro = self.machine.named_distro().map(|_| "--distro").or(image);
         [(DISTRO, distro), (FILESYSTEM, self.filesystem.map(|_| "--filesystem")), (PYTHON, python)]
     }
 }
@@ -119,6 +128,8 @@ struct Linux<'a> {
     needs: mercurial::BuildNeeds,
     /// The file system of the earlier run whose tests are run again.
     before: Option<Filesystem>,
+    /// The images that `--image` may mean.
+    images: BootImages,
 }
 
 impl Linux<'_> {
@@ -181,8 +192,34 @@ impl Linux<'_> {
             return Ok((None, None));
         }
         let context = &self.context.on(kind);
+        if let Some(image) = &self.args.image {
+            return Ok((Some(self.snapshot(context, kind, image, machine)?), None));
+        }
         let chosen = distro::choose(context, machine, self.checkout.as_ref(), &self.needs)
             .map_err(|fault| machine.name_setting(context, fault))?;
         Ok((Some(chosen.plan), chosen.why))
+    }
+
+    /// The image that is the state of a machine: it has what its user has put there, so that no distribution has to be chosen.
+    fn snapshot(
+        &self,
+        context: &Context,
+        kind: ProviderKind,
+        image: &str,
+        machine: &MachineArgs,
+    ) -> Result<ImagePlan, Fault> {
+        match self.images.get(context, kind, image)? {
+            BootImage::Snapshot(record) => {
+                let plan = plan_of_snapshot(record, None, kind, &machine.given_of_definition())?;
+                match plan.platform == mercurial::LinuxTests::PLATFORM {
+                    true => Ok(plan),
+                    false => Err(Fault::usage(format!("machines of `{image}` have no Linux"))),
+                }
+            }
+            BootImage::Definition(_) => {
+                Err(Fault::usage(format!("`--image` names the state of a machine, and `{image}` is a definition"))
+                    .hint("Leave it out: these tests run on images of `linux-dev`. `automation run` boots any."))
+            }
+        }
     }
 }

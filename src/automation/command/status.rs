@@ -2,7 +2,7 @@
 
 use flow::audit::Finding;
 use flow::site::Sites;
-use flow::status::{MachineStatus, Overview, overview};
+use flow::status::{MachineStatus, Overview, overview, standing};
 use jiff::Timestamp;
 use model::base::id::{MachineId, RunId};
 use model::base::name::MachineName;
@@ -49,6 +49,11 @@ struct MachineRow {
     status: &'static str,
     created_at: Timestamp,
     expires_at: Timestamp,
+    /// After how many seconds without use it ends before that.
+    idle: Option<f64>,
+    /// When it ends, in words.
+    #[serde(skip)]
+    ends: String,
     cost: Option<f64>,
     per_hour: Option<f64>,
 }
@@ -100,13 +105,11 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
 
 impl MachineRow {
     fn of(one: MachineStatus, now: Timestamp) -> Self {
-        let status = match (one.used, one.machine.kept, one.machine.expires_at > now) {
-            _ if one.ending && !one.machine.kept => "releasing",
-            (true, _, _) => "in use",
-            (false, _, false) => "expired",
-            (false, true, true) => "kept",
-            (false, false, true) => "orphaned",
+        let status = match one.ending && !one.machine.kept {
+            true => "releasing",
+            false => standing(&one.machine, one.used, now),
         };
+        let ends = one.machine.ends(now);
         let machine = one.machine;
         Self {
             id: machine.id,
@@ -117,6 +120,8 @@ impl MachineRow {
             status,
             created_at: machine.created_at,
             expires_at: machine.expires_at,
+            idle: machine.idle.map(|idle| idle.as_secs_f64()),
+            ends,
             cost: one.cost,
             per_hour: one.per_hour,
         }
@@ -130,7 +135,7 @@ impl MachineRow {
             self.image.clone(),
             self.status.to_owned(),
             text::ago(self.created_at, now),
-            text::until(self.expires_at, now),
+            self.ends.clone(),
             self.cost.map(|cost| format!("${cost:.2}")).unwrap_or_default(),
         ]
     }

@@ -9,6 +9,7 @@ use model::machine::ProviderKind;
 use project::image::{Definition, ImageChoice};
 use project::mercurial::WindowsWork;
 
+use crate::command::boot_image::{BootImage, BootImages, plan_of_snapshot};
 use crate::command::ec2::args::BaseImageArg;
 use crate::command::machine_args::HardwareArgs;
 use crate::compose::Context;
@@ -22,7 +23,7 @@ pub const WINDOWS_DEV: &str = "windows-dev";
 /// The options of every command that makes a machine that has Windows.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WindowsImageArgs {
-    /// The image's definition [default: windows-standin, on EC2 windows-dev]
+    /// The image to boot: a definition, or what `machine snapshot` has made [default: windows-standin, on EC2 windows-dev]
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
     /// The image below it.
@@ -55,20 +56,30 @@ impl WindowsImageArgs {
     }
 
     /// The image; none for a machine that somebody else made.
-    pub fn plan(&self, context: &Context, kind: ProviderKind) -> Result<Option<WindowsImage>, Fault> {
+    pub async fn plan(&self, context: &Context, kind: ProviderKind) -> Result<Option<WindowsImage>, Fault> {
         let usual = match kind {
             ProviderKind::Host => return Ok(None),
             ProviderKind::Ec2 => WINDOWS_DEV,
             ProviderKind::Local | ProviderKind::Dummy => STANDIN,
         };
         let name = self.image.as_deref().unwrap_or(usual);
-        let definition = context.definition(name)?;
-        let plan = definition.plan(&choice(context, &definition, &self.base)?)?;
+        let images = BootImages::of(context, &[kind], [name]).await?;
+        let (plan, user) = match images.get(context, kind, name)? {
+            BootImage::Snapshot(record) => {
+                let given = [("`--base-image-name`", self.base.name().is_some())];
+                let user = record.snapshot.as_ref().map(|of| of.user.clone()).unwrap_or_default();
+                (plan_of_snapshot(record, None, kind, &given)?, user)
+            }
+            BootImage::Definition(definition) => {
+                let plan = definition.plan(&choice(context, &definition, &self.base)?)?;
+                (plan, definition.login_user().to_owned())
+            }
+        };
         if plan.platform != WindowsWork::PLATFORM {
             return Err(Fault::usage(format!("machines of the image `{name}` do not have Windows"))
                 .hint("Name another with `--image`."));
         }
-        Ok(Some(WindowsImage { plan, user: definition.login_user().to_owned() }))
+        Ok(Some(WindowsImage { plan, user }))
     }
 }
 

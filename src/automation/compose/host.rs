@@ -50,6 +50,7 @@ pub(super) fn machine(
         expires_at: saturating_add(now, Duration::from_secs(24 * 3600)),
         name: None,
         kept: false,
+        idle: None,
     })
 }
 

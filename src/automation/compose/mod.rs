@@ -374,6 +374,11 @@ impl Context {
         project::image::load(self.sites.globals.images.as_deref(), name)
     }
 
+    /// The names of all image definitions.
+    pub fn definition_names(&self) -> Result<Vec<String>, Fault> {
+        project::image::names(self.sites.globals.images.as_deref())
+    }
+
     /// The kind of an image's lowest layer with the provider that was asked for.
     pub fn base_choice(&self) -> Result<BaseChoice, Fault> {
         Ok(match self.default_provider()? {
@@ -405,10 +410,19 @@ impl Context {
         Ok(self.current_plans()?.into_iter().find(|plan| plan.name == name))
     }
 
+    /// The plan of the image that is called `name`, or that it was set up upon.
+    pub fn plan_behind(&self, name: &str) -> Result<Option<ImagePlan>, Fault> {
+        let is_behind = |plan: &ImagePlan| {
+            let rest = name.strip_prefix(plan.name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("-setup"))
+        };
+        Ok(self.current_plans()?.into_iter().find(is_behind))
+    }
+
     /// The plans of all images that today's definitions and settings give, the usual one of a distribution before its variants.
     fn current_plans(&self) -> Result<Vec<ImagePlan>, Fault> {
         let mut plans = Vec::new();
-        for name in project::image::names(self.sites.globals.images.as_deref())? {
+        for name in self.definition_names()? {
             let definition = self.definition(&name)?;
             for distro in definition.distros_of(self.base_choice()?) {
                 let mut choice = ImageChoice::new(self.base_choice()?, &distro);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use model::base::text;
+use model::image::ImageRecord;
 use model::run::{RunRecord, RunState};
 use project::file::ProjectFile;
 use project::image::Definition;
@@ -88,11 +89,26 @@ impl Offers {
         self.all_definitions().into_iter().map(|(name, _)| Offer::bare(name)).collect()
     }
 
-    /// The names of the images that the definitions give.
+    /// The images of this computer that are the state of a machine.
+    pub fn snapshots(&self) -> Vec<Offer> {
+        let records = self.state.as_deref().map(local::images::glance).unwrap_or_default();
+        let offer = |record: ImageRecord| {
+            let of = record.snapshot?;
+            Some(Offer::new(record.name, format!("the state of {}", of.machine)))
+        };
+        records.into_iter().filter_map(offer).collect()
+    }
+
+    /// What a machine can boot from: definitions, and states of machines.
+    pub fn boot_images(&self) -> Vec<Offer> {
+        self.definitions().into_iter().chain(self.snapshots()).collect()
+    }
+
+    /// The names of the images that the definitions give, and of those that are the state of a machine.
     pub fn images(&self) -> Vec<Offer> {
         let all = self.all_definitions().into_iter();
         let names = all.flat_map(|(name, of)| of.distros().into_iter().map(move |distro| format!("{name}-{distro}")));
-        names.map(Offer::bare).collect()
+        names.map(Offer::bare).chain(self.snapshots()).collect()
     }
 
     /// The distributions of all definitions.

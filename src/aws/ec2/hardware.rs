@@ -9,7 +9,8 @@ pub(crate) const GIB: u64 = 1 << 30;
 
 /// Whether the machine is to bake an image.
 pub(crate) fn bakes(request: &MachineRequest) -> bool {
-    request.layers.len() <= 1
+    // The state of a machine is one layer, and begins with no image of a distribution.
+    request.layers.len() <= 1 && request.cloud.is_some()
 }
 
 /// The requested types, the preferred one first.

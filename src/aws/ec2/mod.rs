@@ -223,6 +223,7 @@ impl Ec2Provider {
                 keys: pair.as_ref().map(|pair| (self.config.public_key.as_str(), pair.private.as_str())),
                 lease,
                 expires_at: request.expires_at,
+                idle: request.idle,
             },
         )?;
         let host_key = pair.map_or(HostKey::None, |pair| HostKey::Exact { public: pair.public.trim_end().to_owned() });
@@ -394,6 +395,7 @@ impl Provider for Ec2Provider {
             expires_at: request.expires_at,
             name: None,
             kept: false,
+            idle: request.idle,
         })
     }
 

@@ -35,6 +35,14 @@ pub const STATE: &str = "hg:state";
 pub const DISTRO: &str = "hg:distro";
 /// How long the making of an image took, in seconds.
 pub const SECONDS: &str = "hg:seconds";
+/// The machine whose state an image is.
+pub const SNAPSHOT_OF: &str = "hg:snapshot-of";
+/// The image that this machine was booted from.
+pub const SNAPSHOT_IMAGE: &str = "hg:snapshot-image";
+/// The system of machines that boot from it, and who logs in: `linux hg`.
+pub const SNAPSHOT_LOGIN: &str = "hg:snapshot-login";
+/// The values of the parameters of its image's definition: `NAME=VALUE`, separated by blanks.
+pub const SNAPSHOT_VALUES: &str = "hg:snapshot-values";
 /// The fingerprint of an image; the predecessor of this tool used the same key.
 pub const FINGERPRINT: &str = "HGIMAGEFINGERPRINT";
 

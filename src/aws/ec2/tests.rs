@@ -29,6 +29,7 @@ pub(crate) fn machine() -> Machine {
         expires_at: "2026-11-20T12:00:00Z".parse().unwrap(),
         name: None,
         kept: false,
+        idle: None,
     }
 }
 
@@ -51,6 +52,7 @@ fn request(layers: usize) -> MachineRequest {
         expires_at: "2026-11-20T12:00:00Z".parse().unwrap(),
         grace: Duration::from_secs(60),
         max_cost: None,
+        idle: None,
     }
 }
 

@@ -31,7 +31,7 @@ mod tests {
 
     fn data<'a>(machine: &'a MachineId, user: &'a str, key: &'a str) -> FirstBoot<'a> {
         let now = jiff::Timestamp::UNIX_EPOCH;
-        FirstBoot { machine, user, keys: Some(("ssh-ed25519 AAAA me", key)), lease: now, expires_at: now }
+        FirstBoot { machine, user, keys: Some(("ssh-ed25519 AAAA me", key)), lease: now, expires_at: now, idle: None }
     }
 
     #[test]

@@ -10,11 +10,13 @@ use model::base::id::MachineId;
 use model::connection::Connection;
 use model::event::{Awaited, ImageEvent, Teller};
 use model::fault::Fault;
-use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
+use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord, SnapshotOrder};
 use model::machine::{Address, HostKey, Machine, Platform, ProviderKind};
 use model::price::Quote;
 use model::provider::ability::{Notice, Notices, Pricing, Renew};
-use model::provider::{Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, MadeLayer, Provider};
+use model::provider::{
+    Abilities, Confirm, ImageStore, LeaseKeeper, Ledger, MachineRequest, MadeLayer, Provider, TakenSnapshot,
+};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 
 /// A call that a dummy can be told to fail.
@@ -34,6 +36,8 @@ pub enum ProviderCall {
     MakeBase,
     /// [`ImageStore::commit`].
     Commit,
+    /// [`ImageStore::take_snapshot`], after it has begun a copy.
+    TakeSnapshot,
 }
 
 #[derive(Default)]
@@ -204,6 +208,7 @@ impl Provider for DummyProvider {
             expires_at: request.expires_at,
             name: None,
             kept: false,
+            idle: request.idle,
         })
     }
 
@@ -362,8 +367,52 @@ impl ImageStore for DummyProvider {
             created_at: now,
             owner: None,
             locator: None,
+            snapshot: None,
         };
         inner.images.retain(|image| image.fingerprint != record.fingerprint);
+        inner.images.insert(0, record.clone());
+        Ok(record)
+    }
+
+    async fn vet_snapshot(&self, machine: &Machine) -> Result<(), Fault> {
+        match self.lease(&machine.id) {
+            Some(_) => Ok(()),
+            None => Err(Fault::infrastructure(format!("machine `{}` has ended", machine.id))),
+        }
+    }
+
+    fn plan_snapshot(&self, taken: &MachineId) -> Vec<PlannedResource> {
+        name_all(taken, &[ResourceKind::Rootfs])
+    }
+
+    async fn take_snapshot(
+        &self,
+        order: &SnapshotOrder<'_>,
+        taken: &TakenSnapshot<'_>,
+        teller: &Teller,
+    ) -> Result<ImageRecord, Fault> {
+        self.tell(format!("snapshot {}", order.machine.id));
+        self.make(&self.plan_snapshot(taken.id), taken.confirm)?;
+        self.fail_if_requested(ProviderCall::TakeSnapshot)?;
+        let layer = LayerRecord {
+            name: "snapshot".to_owned(),
+            fingerprint: Fingerprint::random(),
+            created_at: teller.now(),
+            seconds: 0,
+            bytes: 4096,
+        };
+        let record = ImageRecord {
+            name: order.name.to_string(),
+            distro: order.distro.to_owned(),
+            fingerprint: layer.fingerprint.clone(),
+            layers: vec![layer.clone()],
+            created_at: teller.now(),
+            owner: None,
+            locator: None,
+            snapshot: Some(order.of()),
+        };
+        let mut inner = self.inner();
+        inner.layers.insert(layer.fingerprint.clone(), layer);
         inner.images.insert(0, record.clone());
         Ok(record)
     }
@@ -430,6 +479,7 @@ mod tests {
             expires_at: now + Duration::from_secs(100),
             grace: Duration::from_secs(60),
             max_cost: None,
+            idle: None,
         }
     }
 

@@ -66,6 +66,13 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &BakeOption
         let until = if store.keeps_whole() { plan.layers.len() } else { present + 1 };
         let Some(layers) = plan.layers.get(present..until).filter(|layers| !layers.is_empty()) else { break };
         let Some(layer) = layers.last() else { break };
+        if layer_is_gone(layers) {
+            return Err(Fault::outside(format!(
+                "the image `{}` is the state of a machine, and is not whole any more",
+                plan.name
+            ))
+            .hint("It cannot be made again: `automation image rm` removes what is left of it."));
+        }
         store.prepare(plan.layers.get(present..).unwrap_or_default())?;
         let _lock = until_stopped(run, store.lock(&layer.fingerprint, &run.teller)).await?;
         if store.count_present(plan).await? > present {
@@ -81,7 +88,9 @@ pub async fn bake(run: &Run, site: &Site, plan: &ImagePlan, options: &BakeOption
         }
         match &layer.recipe {
             LayerRecipe::Base(_) | LayerRecipe::Cloud(_) => make_base_layer(run, site, plan, layer).await?,
-            LayerRecipe::Script { .. } => bake_on_machine(run, site, plan, layers, options).await?,
+            LayerRecipe::Script { .. } | LayerRecipe::Taken => {
+                bake_on_machine(run, site, plan, layers, options).await?
+            }
         }
         if store.count_present(plan).await? <= present {
             let fault = Fault::infrastructure(format!("the layer `{}` was made and is not there", layer.name));
@@ -119,6 +128,11 @@ pub async fn bake_many(
     });
     let results: Vec<_> = stream::iter(bakes).buffered(beside.max(1)).collect().await;
     Ok(results.into_iter().flatten().collect())
+}
+
+/// Whether one of the missing `layers` cannot be made.
+fn layer_is_gone(layers: &[LayerPlan]) -> bool {
+    layers.iter().any(|layer| layer.recipe == LayerRecipe::Taken)
 }
 
 fn work(plan: &ImagePlan, layer: &LayerPlan) -> Work {
@@ -211,9 +225,11 @@ async fn bake_on_machine(
 
 async fn keep(lease: Lease, fault: Fault) -> Fault {
     match lease.leave().await {
-        Ok(Machine { id, expires_at, .. }) => {
-            let names = vec![format!("machine {id}, kept until {expires_at}")];
-            let hint = format!("Look with `automation machine ssh {id}`, end it with `automation machine down {id}`.");
+        Ok(machine) => {
+            let (called, expires_at) = (machine.called(), machine.expires_at);
+            let names = vec![format!("machine {}, kept until {expires_at}", machine.words())];
+            let hint =
+                format!("Look with `automation machine ssh {called}`, end it with `automation machine down {called}`.");
             fault.with_leftovers(Leftovers::Named(names)).hint(hint)
         }
         // The machine could not be left, so it was released, as far as that went.

@@ -40,7 +40,9 @@ fn plan(records: &[ImageRecord], layers: &[LayerRecord], current: &BTreeSet<Fing
     let (mut keep, mut images) = (others.clone(), Vec::new());
     for record in mine {
         let newer = seen.entry(&record.name).or_default();
-        let is_kept = !rule.all && (*newer < rule.keep || current.contains(&record.fingerprint));
+        // What a person made of a machine cannot be made again.
+        let is_wanted = record.snapshot.is_some() || current.contains(&record.fingerprint);
+        let is_kept = !rule.all && (*newer < rule.keep || is_wanted);
         *newer += 1;
         if is_kept { keep.push(record) } else { images.push(record.clone()) }
     }
@@ -226,6 +228,7 @@ mod tests {
             layers,
             owner: None,
             locator: None,
+            snapshot: None,
         }
     }
 

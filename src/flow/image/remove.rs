@@ -25,7 +25,11 @@ pub struct Removal {
 
 /// Decides what goes with `images`, which are among the `records` of all, without I/O: layers of theirs among the stored `layers` that
 /// no other image has.
-fn own_layers(images: &[ImageRecord], records: &[ImageRecord], layers: Vec<LayerRecord>) -> Vec<LayerRecord> {
+pub(super) fn own_layers(
+    images: &[ImageRecord],
+    records: &[ImageRecord],
+    layers: Vec<LayerRecord>,
+) -> Vec<LayerRecord> {
     let of = |record: &ImageRecord| record.layers.iter().map(|layer| layer.fingerprint.clone()).collect::<Vec<_>>();
     let going: BTreeSet<&Fingerprint> = images.iter().map(|image| &image.fingerprint).collect();
     let others = records.iter().filter(|record| !going.contains(&record.fingerprint));
@@ -106,6 +110,7 @@ mod tests {
             created_at: jiff::Timestamp::UNIX_EPOCH,
             owner: None,
             locator: None,
+            snapshot: None,
         }
     }
 

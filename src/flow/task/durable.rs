@@ -252,7 +252,9 @@ impl Durable {
         // The lease does not depend on this connection: until now the machine had no reason to end.
         self.note_answer();
         link.broke = Some(Instant::now());
-        self.tell(MachineEvent::ConnectionLost { why: why.to_owned() });
+        if self.time_is_over().is_none() {
+            self.tell(MachineEvent::ConnectionLost { why: why.to_owned() });
+        }
     }
 
     fn tell(&self, event: MachineEvent) {

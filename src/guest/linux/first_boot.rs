@@ -28,6 +28,7 @@ pub(super) fn user_data(data: &FirstBoot<'_>) -> String {
         ("user", data.user.to_owned()),
         ("lease", data.lease.min(data.expires_at).as_second().to_string()),
         ("expires", data.expires_at.as_second().to_string()),
+        ("idle", data.idle.map_or(0, |idle| idle.as_secs()).to_string()),
         ("watcher", STANDARD.encode(WATCHER)),
         ("keeper", STANDARD.encode(KEEPER)),
     ];
@@ -51,6 +52,7 @@ mod tests {
             )),
             lease: "2026-11-20T10:00:00Z".parse().unwrap(),
             expires_at: "2026-11-20T12:00:00Z".parse().unwrap(),
+            idle: None,
         }
     }
 

@@ -53,6 +53,15 @@ impl Life for Windows {
         None
     }
 
+    /// A disk of Windows has to be made general first, which ends the machine.
+    fn set_aside(&self, _: &str, _: Duration) -> Option<Command> {
+        None
+    }
+
+    fn put_back(&self, _: &str) -> Option<Command> {
+        None
+    }
+
     /// The user is an administrator, whose sessions by SSH have all rights.
     fn replace_host_key(&self, _: &str) -> Command {
         without_input(REPLACE_HOST_KEY, &[])
@@ -73,6 +82,7 @@ mod tests {
             keys,
             lease: lease.parse().unwrap(),
             expires_at: "2026-11-20T12:00:00Z".parse().unwrap(),
+            idle: None,
         };
         Windows.first_boot(&data)
     }

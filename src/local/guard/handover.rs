@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::channel;
-use crate::folders::{CONTROL, MachineFolder};
+use crate::folders::MachineFolder;
 use crate::spec::{Spec, SpecKind};
 use crate::trouble::{Doing, Trouble};
 
@@ -27,15 +27,15 @@ const CLIENT_LIMIT: Duration = Duration::from_secs(2);
 /// How long a machine may take to accept a connection.
 const MACHINE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Listens at the control socket. Its path may be too long for a socket's address, so the address goes through a
+/// Listens at the socket `name` in the machine's folder. Its path may be too long for a socket's address, so the address goes through a
 /// descriptor of its folder.
-pub(crate) fn listen(folder: &MachineFolder) -> Result<OwnedFd, Trouble> {
-    let shown = folder.control();
+pub(crate) fn listen(folder: &MachineFolder, name: &str) -> Result<OwnedFd, Trouble> {
+    let shown = folder.path().join(name);
     let doing = || format!("listen at `{}`", shown.display());
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let directory = rustix::fs::open(folder.path(), flags, Mode::empty()).doing(doing)?;
     use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}/{CONTROL}", directory.as_raw_fd());
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
     let kind = SocketType::STREAM;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None).doing(doing)?;

@@ -6,7 +6,9 @@
 
 mod fresh;
 mod handover;
+mod idle;
 mod keeper;
+mod pause;
 pub(crate) mod volume;
 mod watch;
 
@@ -25,7 +27,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 
 use crate::aside::ForkedWork;
 use crate::cgroup::{self, CgroupPlan};
-use crate::folders::MachineFolder;
+use crate::folders::{CONTROL, MachineFolder, PAUSE};
 use crate::lease::{Clocks, LeaseClock};
 use crate::loops::{self, LoopDevice};
 use crate::spec::{GuardFacts, GuardReport, ProcessId, Spec, SpecKind, read_json, write_json};
@@ -134,10 +136,15 @@ pub(crate) struct Guard {
     gives_ids: bool,
     folder: MachineFolder,
     clock: LeaseClock,
+    /// How long nobody has used the machine, where that matters.
+    idle: Option<idle::IdleClock>,
     signals: OwnedFd,
     /// The channel to the machine's first process; closed when that has ended.
     channel: Option<OwnedFd>,
     control: Option<OwnedFd>,
+    /// Where somebody asks for the machine to be paused.
+    pause: Option<OwnedFd>,
+    paused: Option<pause::Paused>,
     init: Option<Pid>,
     /// Keeps the loop device attached at least until the machine has mounted it; the kernel detaches it after its last
     /// user.
@@ -155,11 +162,14 @@ impl Guard {
         Ok(Self {
             folder: spec.folder(),
             clock: LeaseClock::new(read_clocks(), spec.lease, spec.expires_at, spec.grace),
+            idle: spec.idle.map(|most| idle::IdleClock::new(most, sys::awake_clock())),
             gives_ids,
             spec,
             signals,
             channel: None,
             control: None,
+            pause: None,
+            paused: None,
             init: None,
             volume: None,
             cgroup: None,
@@ -212,7 +222,8 @@ impl Guard {
         let facts = self.facts(guard, number)?;
         write_json(&self.folder.facts(), &facts)?;
         reports.present(ResourceKind::Namespace, &facts.namespace);
-        self.control = Some(handover::listen(&self.folder)?);
+        self.control = Some(handover::listen(&self.folder, CONTROL)?);
+        self.pause = Some(handover::listen(&self.folder, PAUSE)?);
         self.hand_in_trees(&channel, number)?;
         channel::send(&channel, b"go", None).doing(|| "start the machine's first process")?;
         self.await_ready(channel, reports)

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitOptions};
 
+use super::idle::is_used;
+use super::pause::Paused;
 use super::{Guard, ReportPipe, handover, log, read_clocks};
-use crate::spec::{GuardReport, SpecKind};
+use crate::spec::{GuardReport, SpecKind, write_atomically};
 use crate::{cgroup, channel, sys};
 
 /// The interval in which the lease is looked at.
@@ -14,6 +16,20 @@ const TICK_MS: u32 = 1000;
 
 /// How long killed processes may take to end; a process in an uninterruptible wait can take long.
 const END_LIMIT: Duration = Duration::from_secs(20);
+
+/// What a guard has to see to.
+struct Ready {
+    /// A signal came.
+    signal: bool,
+    /// A client wants a connection.
+    caller: bool,
+    /// The first process sent a message.
+    message: bool,
+    /// Somebody wants the machine to be paused.
+    pauser: bool,
+    /// Whoever has it paused is done.
+    resumer: bool,
+}
 
 impl Guard {
     /// Watches until a signal asks it to stop or the lease is over, then ends the machine. Its files are left to the
@@ -27,36 +43,68 @@ impl Guard {
     }
 
     fn watch_once(&mut self, reports: &mut Option<ReportPipe>) -> bool {
-        let (signalled, called, sent) = self.wait();
-        if signalled && sys::read_signals(self.signals.as_fd()).contains(&libc::SIGTERM) {
+        let ready = self.wait();
+        if ready.signal && sys::read_signals(self.signals.as_fd()).contains(&libc::SIGTERM) {
             return false;
         }
         self.reap();
-        if called && let Some(control) = &self.control {
+        if ready.caller
+            && let Some(control) = &self.control
+        {
             handover::serve(control, self.channel.as_ref(), &self.spec);
         }
-        if sent {
+        if ready.message {
             self.read_message(reports);
         }
+        self.mind_pause(&ready);
         let lease = std::fs::read_to_string(self.folder.lease()).ok().and_then(|text| text.trim().parse().ok());
         if self.clock.is_over(read_clocks(), lease) {
             log("the lease is over");
+            return false;
+        }
+        if self.is_idle() {
+            log("nobody has used the machine for too long");
+            // No driver comes for the files, and no command takes the machine for one that lives.
+            drop(write_atomically(&self.folder.lease(), (read_clocks().wall as i64).to_string().as_bytes()));
             return false;
         }
         // Without its folder there is nothing left to guard: removing the folder also stops the guard.
         self.folder.path().exists()
     }
 
-    /// Waits for at most a tick. Returns whether a signal came, a client called, and the first process sent a message.
-    fn wait(&self) -> (bool, bool, bool) {
-        let (control, channel) = (self.control.as_ref(), self.channel.as_ref());
-        let mut waited: Vec<BorrowedFd<'_>> = vec![self.signals.as_fd()];
-        waited.extend(control.map(AsFd::as_fd));
-        waited.extend(channel.map(AsFd::as_fd));
+    /// Whether nobody has used the machine for longer than it may be idle.
+    fn is_idle(&mut self) -> bool {
+        let (Some(clock), Some(init)) = (&mut self.idle, self.init) else { return false };
+        clock.is_over(sys::awake_clock(), || is_used(init))
+    }
+
+    /// Begins a pause that somebody asks for, and ends one whose client is done.
+    fn mind_pause(&mut self, ready: &Ready) {
+        if let Some(paused) = self.paused.take_if(|paused| ready.resumer || paused.is_over()) {
+            paused.end();
+        }
+        if let (true, None, Some(socket), Some(init)) = (ready.pauser, &self.paused, &self.pause, self.init) {
+            self.paused = Paused::begin(socket, init);
+        }
+    }
+
+    /// Waits for at most a tick, and says what there is to see to.
+    fn wait(&self) -> Ready {
+        let paused = self.paused.as_ref().map(Paused::client);
+        // While the machine is paused, whoever wants that too has to wait.
+        let pause = self.pause.as_ref().filter(|_| paused.is_none());
+        let others = [self.control.as_ref(), self.channel.as_ref(), pause].map(|fd| fd.map(AsFd::as_fd));
+        let waited: Vec<BorrowedFd<'_>> =
+            std::iter::once(self.signals.as_fd()).chain(others.into_iter().flatten()).chain(paused).collect();
         let mut ready = channel::wait(&waited, TICK_MS).into_iter();
-        let signalled = ready.next().unwrap_or_default();
-        let called = control.is_some() && ready.next().unwrap_or_default();
-        (signalled, called, channel.is_some() && ready.next().unwrap_or_default())
+        let mut of = |is_waited: bool| is_waited && ready.next().unwrap_or_default();
+        Ready {
+            signal: of(true),
+            caller: of(self.control.is_some()),
+            message: of(self.channel.is_some()),
+            pauser: of(pause.is_some()),
+            resumer: of(paused.is_some()),
+        }
     }
 
     /// Reads a message of the first process: a sandbox's program is done, or the first process is gone.
@@ -87,7 +135,10 @@ impl Guard {
     /// Ends the machine: all other processes die with its first one, and all its mounts vanish.
     pub(super) fn end_machine(&mut self) {
         self.control = None;
+        self.pause = None;
+        self.paused = None;
         drop(std::fs::remove_file(self.folder.control()));
+        drop(std::fs::remove_file(self.folder.pause()));
         if let Some(init) = self.init {
             let _ = rustix::process::kill_process(init, Signal::KILL);
         }

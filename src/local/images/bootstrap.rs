@@ -223,6 +223,7 @@ pub(crate) fn specify(
         grace,
         lease: now.saturating_add(grace),
         expires_at: now.saturating_add(limit).saturating_add(grace),
+        idle: None,
     }
 }
 

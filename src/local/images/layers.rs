@@ -86,7 +86,9 @@ pub(crate) fn strip(root: &Path) -> std::io::Result<()> {
         }
     }
     let keys = root.join("etc/ssh");
-    for entry in std::fs::read_dir(keys).into_iter().flatten().flatten() {
+    // A link would lead to the files of this computer.
+    let keys = if is_reached(root, &keys) { entries_of(&keys)? } else { Vec::new() };
+    for entry in keys {
         let name = entry.file_name();
         // The whiteout of a key, which is a device, must stay, because it hides the key of a lower layer.
         if name.to_string_lossy().starts_with("ssh_host_") && entry.file_type()?.is_file() {
@@ -94,6 +96,61 @@ pub(crate) fn strip(root: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The folders in which our scripts keep what belongs to one machine, and where folders of runs are.
+const OF_MACHINE: [&str; 2] = ["etc/ssh/hg-authorized-keys", "var/lib/hg-automation"];
+
+/// The beginning of the names of folders of runs, and where they are: for the files of a Linux machine in memory or in a mount, but for a
+/// stand-in on its drive.
+const RUN_FOLDER: &str = "hg-automation-";
+const DRIVE: &str = "srv/windows/drive_c";
+
+/// Removes from the state of a machine what must not be on those that boot from it: all that [`strip`] removes, the keys that somebody
+/// let in, and the folders of runs.
+pub(crate) fn strip_snapshot(root: &Path) -> std::io::Result<()> {
+    strip(root)?;
+    let homes = entries_of(&root.join("home"))?.into_iter().map(|entry| entry.path());
+    for home in homes.chain([root.join("root"), root.join(DRIVE).join("users/hg")]) {
+        // A link to a home elsewhere is not followed: it would lead to the files of this computer.
+        let ssh = home.join(".ssh");
+        if [&home, &ssh].into_iter().all(|folder| is_folder(folder)) {
+            for entry in entries_of(&ssh)? {
+                let is_key = entry.file_name().to_string_lossy().starts_with("authorized_keys");
+                if is_key && entry.file_type()?.is_file() {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+        }
+    }
+    for folder in OF_MACHINE.map(|folder| root.join(folder)) {
+        if is_reached(root, &folder) && is_folder(&folder) {
+            removal::remove_tree(&folder)?;
+        }
+    }
+    let drive = root.join(DRIVE);
+    if is_reached(root, &drive) {
+        for entry in entries_of(&drive)? {
+            if entry.file_name().to_string_lossy().starts_with(RUN_FOLDER) {
+                remove_entry(&entry)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the folders on the way from `root` to `path` are folders and no links.
+fn is_reached(root: &Path, path: &Path) -> bool {
+    path.ancestors().skip(1).take_while(|folder| *folder != root).all(is_folder)
+}
+
+fn is_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// The entries of a folder; none where there is no such folder.
+fn entries_of(folder: &Path) -> std::io::Result<Vec<std::fs::DirEntry>> {
+    if is_folder(folder) { std::fs::read_dir(folder)?.collect() } else { Ok(Vec::new()) }
 }
 
 fn remove_entry(entry: &std::fs::DirEntry) -> std::io::Result<()> {
@@ -165,5 +222,31 @@ mod tests {
         assert!(root.join("etc/ssh/sshd_config").exists() && root.join("dev").exists());
         let bytes = measure(root).unwrap();
         assert!((10000..80000).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn the_state_of_a_machine_holds_no_keys_and_nothing_outside_is_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, outside) = (folder.path().join("fs"), folder.path().join("outside"));
+        let inner =
+            ["etc/ssh/hg-authorized-keys", "root/.ssh", "home/hg/.ssh", "home", "srv/windows/drive_c/hg-automation-x"];
+        for inner in inner {
+            std::fs::create_dir_all(root.join(inner)).unwrap();
+        }
+        std::fs::create_dir_all(outside.join(".ssh")).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("home/link")).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("var")).unwrap();
+        let keys = ["etc/ssh/ssh_host_ed25519_key", "etc/ssh/hg-authorized-keys/hg", "root/.ssh/authorized_keys"];
+        for file in keys.into_iter().chain(["home/hg/.ssh/authorized_keys2", "home/hg/.ssh/config"]) {
+            std::fs::write(root.join(file), "x").unwrap();
+        }
+        std::fs::write(outside.join(".ssh/authorized_keys"), "x").unwrap();
+        std::fs::create_dir_all(outside.join("lib/hg-automation")).unwrap();
+        strip_snapshot(&root).unwrap();
+        for gone in keys.into_iter().chain(["home/hg/.ssh/authorized_keys2", "srv/windows/drive_c/hg-automation-x"]) {
+            assert!(!root.join(gone).exists(), "{gone}");
+        }
+        assert!(root.join("home/hg/.ssh/config").exists());
+        assert!(outside.join(".ssh/authorized_keys").exists() && outside.join("lib/hg-automation").exists());
     }
 }

@@ -1,10 +1,12 @@
 //! Images of local machines: stacks of layers in `images/` of the state directory.
 
 mod bootstrap;
+pub(super) mod copy;
 pub(super) mod layers;
 mod lock;
 pub mod mirrors;
 pub(super) mod room;
+mod snapshot;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -17,8 +19,9 @@ use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::event::{Awaited, ImageEvent, Teller};
 use model::fault::{Fault, FaultKind};
-use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe, LayerRecord};
-use model::provider::{Confirm, ImageStore, Ledger, MadeLayer};
+use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecipe, LayerRecord, SnapshotOrder};
+use model::machine::Machine;
+use model::provider::{Confirm, ImageStore, Ledger, MadeLayer, TakenSnapshot};
 use model::resource::{PlannedResource, ResourceKind};
 
 use crate::files::{Action, FileWorker};
@@ -63,8 +66,9 @@ impl LocalImages {
         computer::make_private_folder(&folders.layers())?;
         let root = passage.join("fs");
         std::fs::rename(folder.upper(), &root).doing(|| format!("move `{}`", folder.upper().display()))?;
+        let sealing = if layer.recipe == LayerRecipe::Taken { Action::SealSnapshot } else { Action::Seal };
         let bytes =
-            self.files.apply(Action::Seal, &passage).doing(|| format!("seal the layer in `{}`", passage.display()))?;
+            self.files.apply(&sealing, &passage).doing(|| format!("seal the layer in `{}`", passage.display()))?;
         let record = LayerRecord {
             name: layer.name.clone(),
             fingerprint: layer.fingerprint.clone(),
@@ -155,7 +159,7 @@ impl LocalImages {
     }
 
     fn remove_taken_out(&self, path: &Path) -> Result<(), Fault> {
-        let removed = self.files.apply(Action::Remove, path).doing(|| format!("remove `{}`", path.display()));
+        let removed = self.files.apply(&Action::Remove, path).doing(|| format!("remove `{}`", path.display()));
         removed.map(drop).map_err(|trouble| Fault::new(FaultKind::LeftBehind, trouble.message))
     }
 
@@ -165,14 +169,7 @@ impl LocalImages {
     }
 
     fn records(&self) -> Result<Vec<ImageRecord>, Trouble> {
-        let mut records = Vec::new();
-        for entry in entries(&self.folders.records())? {
-            if entry.path().extension().is_some_and(|name| name == "json") {
-                records.push(read_json::<ImageRecord>(&entry.path())?);
-            }
-        }
-        records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.name.cmp(&b.name)));
-        Ok(records)
+        records(&self.folders)
     }
 
     fn duplicate(&self) -> Self {
@@ -272,10 +269,28 @@ impl ImageStore for LocalImages {
             created_at: now,
             owner: None,
             locator: None,
+            snapshot: None,
         };
         computer::make_private_folder(&self.folders.records())?;
         write_json(&path, &record)?;
         Ok(record)
+    }
+
+    async fn vet_snapshot(&self, machine: &Machine) -> Result<(), Fault> {
+        Ok(self.vet_state(machine)?)
+    }
+
+    fn plan_snapshot(&self, taken: &MachineId) -> Vec<PlannedResource> {
+        names::plan(&self.folders, taken, &[ResourceKind::Rootfs])
+    }
+
+    async fn take_snapshot(
+        &self,
+        order: &SnapshotOrder<'_>,
+        taken: &TakenSnapshot<'_>,
+        teller: &Teller,
+    ) -> Result<ImageRecord, Fault> {
+        self.take_state(order, taken, teller).await
     }
 
     async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {
@@ -309,6 +324,23 @@ impl ImageStore for LocalImages {
         let store = self.duplicate();
         Ok(blocking(move || store.sweep_unknown(dry_run)).await??)
     }
+}
+
+/// The finished images, newest first.
+fn records(folders: &Folders) -> Result<Vec<ImageRecord>, Trouble> {
+    let mut records = Vec::new();
+    for entry in entries(&folders.records())? {
+        if entry.path().extension().is_some_and(|name| name == "json") {
+            records.push(read_json::<ImageRecord>(&entry.path())?);
+        }
+    }
+    records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.name.cmp(&b.name)));
+    Ok(records)
+}
+
+/// The finished images in the state directory `state`, newest first, for a shell that completes a word; none where they cannot be read.
+pub fn glance(state: &Path) -> Vec<ImageRecord> {
+    records(&Folders::new(state)).unwrap_or_default()
 }
 
 /// Removes a file; succeeds where there is none.

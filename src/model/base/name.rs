@@ -1,4 +1,4 @@
-//! Names of machines, for people: chosen by the user, or made of two words.
+//! Names for people: of machines, chosen by the user or made of two words; of images that are the state of a machine.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -101,6 +101,58 @@ impl FromStr for MachineName {
     }
 }
 
+/// The name of an image that a person makes of a machine, such as `built-once`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageName(String);
+
+/// The longest name of an image, in characters: it is a column of a table, and a part of names that a cloud gives.
+const LONGEST_IMAGE: usize = 48;
+
+impl ImageName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is no name of an image.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidImageName {
+    /// It has other characters, or too many.
+    #[error(
+        "`{0}` is not a name: an image's name begins with a letter and has up to {LONGEST_IMAGE} small letters, digits and single hyphens"
+    )]
+    Form(String),
+    /// It would pass for something else.
+    #[error("`{0}` is not a name: it would be taken for a machine, or for the first digits of a fingerprint")]
+    Ambiguous(String),
+}
+
+impl FromStr for ImageName {
+    type Err = InvalidImageName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidImageName> {
+        let plain = text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.len() <= LONGEST_IMAGE
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.contains("--")
+            && !text.ends_with('-');
+        match text {
+            _ if !plain => Err(InvalidImageName::Form(text.to_owned())),
+            _ if text.starts_with(OF_IDS) || text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Err(InvalidImageName::Ambiguous(text.to_owned()))
+            }
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +180,18 @@ mod tests {
         }
         assert!(MachineName::pick(7, &taken).as_str().ends_with("-2"), "all pairs are taken");
         assert_eq!(MachineName::pick(all + 7, &BTreeSet::new()), MachineName::pick(7, &BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_name_of_an_image_passes_for_nothing_else() {
+        for good in ["built-once", "x", "node20", "cafe-1"] {
+            assert!(good.parse::<ImageName>().is_ok(), "{good}");
+        }
+        let long = "a".repeat(49);
+        for bad in
+            ["", "Built", "a b", "-a", "a-", "a--b", "../x", "1st", "a_b", "hg-0123456789", "cafe", "bad0", &long]
+        {
+            assert!(bad.parse::<ImageName>().is_err(), "{bad}");
+        }
     }
 }

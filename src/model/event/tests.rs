@@ -49,6 +49,8 @@ fn works() -> Vec<Work> {
     let holder = Holder { run: "r-1".into(), owner: "ann@build1".into(), since: "2026-11-20T10:00:00Z".into() };
     vec![
         Work::Booting { machine: machine(), image: "linux-dev-debian12".into() },
+        Work::Using { machine: "hg-0123456789 (quiet-otter), which is up".into() },
+        Work::TakingSnapshot { machine: machine(), image: "built-once".into() },
         Work::Releasing { machine: machine() },
         Work::BakingLayer { image: "linux-dev".into(), layer: "packages".into(), number: 2, of: 5 },
         Work::BakingLayers { image: "linux-dev".into(), count: 4 },
@@ -342,6 +344,8 @@ fn the_words_of_every_kind() {
     }
     insta::assert_snapshot!(text, @r#"
     Begin("Booting hg-0123456789 from linux-dev-debian12")
+    Begin("Using hg-0123456789 (quiet-otter), which is up")
+    Begin("Making the image built-once of hg-0123456789")
     Begin("Releasing hg-0123456789")
     Begin("linux-dev: packages (2/5)")
     Begin("linux-dev: 4 steps on one machine")

@@ -12,7 +12,7 @@ use model::script::ScriptFile;
 
 use crate::image::document::{Distro, Ec2, ImageDocument, StepEntry, When};
 use crate::image::parameters::{self, GivenValue, Values};
-use crate::image::set_up::{self, SetUp};
+use crate::image::set_up::SetUp;
 use crate::image::variables;
 use crate::image::{fingerprint, source::DefinitionFiles};
 
@@ -217,8 +217,8 @@ impl Definition {
                 name = format!("{name}-{value}");
             }
         }
-        if choice.set_up.is_some() {
-            name = format!("{name}-{}", set_up::NAME);
+        if let Some(set_up) = &choice.set_up {
+            name = set_up.name(&name);
         }
         Ok(ImagePlan {
             name,

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use model::base::text;
 use model::fault::Fault;
-use model::image::{Fingerprint, LayerPlan, LayerRecipe};
+use model::image::{Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
 use model::script::ScriptFile;
+use sha2::{Digest, Sha256};
 
 use crate::image::fingerprint;
 
@@ -16,8 +18,11 @@ const SCRIPT: &str = include_str!("../../../remote/runners/set-up-image.sh");
 /// The name of the file with it, beside the script.
 const FILE: &str = "set-up";
 
-/// The layer's name, and the end of the image's.
-pub(crate) const NAME: &str = "setup";
+/// The layer's name, and a part of the image's.
+const NAME: &str = "setup";
+
+/// How many digits of what is set up are part of the image's name.
+const DIGITS: usize = 6;
 
 /// How long it may take: as long as the longest step of an image of ours.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -57,6 +62,19 @@ impl SetUp {
             );
         }
         Ok(Self { what: given.to_owned(), text })
+    }
+
+    /// The name of an image with it upon that which is called `name`: what is set up tells it from others.
+    pub(crate) fn name(&self, name: &str) -> String {
+        let digest = HEXLOWER.encode(&Sha256::digest(self.text.as_bytes()));
+        format!("{name}-{NAME}-{}", digest.get(..DIGITS).unwrap_or(&digest))
+    }
+
+    /// `plan` with it on top.
+    pub fn upon(&self, plan: ImagePlan) -> ImagePlan {
+        let mut layers = plan.layers.clone();
+        layers.push(self.layer(&plan.fingerprint()));
+        ImagePlan { name: self.name(&plan.name), layers, ..plan }
     }
 
     /// The layer upon another.

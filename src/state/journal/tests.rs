@@ -65,6 +65,7 @@ fn machine(name: &str, run: &str) -> Machine {
         expires_at: at(59),
         name: None,
         kept: false,
+        idle: None,
     }
 }
 

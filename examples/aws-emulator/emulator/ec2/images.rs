@@ -32,7 +32,7 @@ impl Ec2 {
         }
         self.known().images.insert(image.clone(), Instant::now());
         let Some(machines) = proxy.machines() else { return reply };
-        match machines.commit(call.param("InstanceId"), &image).await {
+        match machines.commit(call.param("InstanceId"), &image, call.param("NoReboot") == "true").await {
             Ok(()) => reply,
             Err(why) => call.refuse(500, "InternalError", &why),
         }

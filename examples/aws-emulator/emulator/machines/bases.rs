@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use connection::ssh::SshConnector;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use local::images::LocalImages;
@@ -13,10 +14,10 @@ use local::{LocalConfig, LocalProvider};
 use model::base::id::{MachineId, ResourceId, RunId};
 use model::event::Teller;
 use model::fault::Fault;
-use model::image::{BASE_REVISION, Fingerprint, ImagePlan, LayerPlan, LayerRecipe};
-use model::machine::{Platform, ProviderKind};
-use model::provider::{ImageStore, Ledger, MadeLayer, Provider};
-use model::resource::{Fate, PlannedResource, Resource, ResourceState};
+use model::image::{BASE_REVISION, Fingerprint, ImagePlan, LayerPlan, LayerRecipe, SnapshotOrder};
+use model::machine::{Machine, Platform, ProviderKind};
+use model::provider::{ImageStore, Ledger, MadeLayer, Provider, TakenSnapshot};
+use model::resource::{Fate, PlannedResource, Resource, ResourceKind, ResourceState};
 use project::image::{BaseChoice, ImageChoice};
 use sha2::{Digest, Sha256};
 
@@ -198,6 +199,28 @@ impl Bases {
         let made = MadeLayer { plan: &plan, layer: &layer, machine, took: Duration::ZERO };
         LocalImages::new(self.own.clone()).commit(&made, &NoLedger, &Teller::silent()).await?;
         self.baked().insert(image.to_owned(), Baked { layers: [below, &[fingerprint]].concat(), platform });
+        Ok(())
+    }
+
+    /// Keeps the files of a machine that goes on as an image.
+    pub(crate) async fn take(
+        &self,
+        below: &[Fingerprint],
+        platform: Platform,
+        machine: &Machine,
+        image: &str,
+    ) -> Result<(), Fault> {
+        let name = image.parse().map_err(|error| Fault::infrastructure("an image's id is no name").because(error))?;
+        let order = SnapshotOrder { machine, name: &name, distro: "", values: &BTreeMap::new() };
+        let (id, images) = (MachineId::random(), LocalImages::new(self.own.clone()));
+        let confirm = |_: ResourceKind, _: &str, _: &str| Ok(());
+        let connector = SshConnector::default();
+        let run = RunId::new(Timestamp::now());
+        let taken = TakenSnapshot { id: &id, run: &run, confirm: &confirm, ledger: &NoLedger, connector: &connector };
+        let made = images.take_snapshot(&order, &taken, &Teller::silent()).await;
+        release(&LocalProvider::new(self.own.clone()), images.plan_snapshot(&id)).await?;
+        let layer = made?.fingerprint;
+        self.baked().insert(image.to_owned(), Baked { layers: [below, &[layer]].concat(), platform });
         Ok(())
     }
 

@@ -185,6 +185,11 @@ impl Instance {
         self.shared().console.clone()
     }
 
+    /// The local machine that it is, once that has started.
+    pub(crate) fn local_machine(&self) -> Option<Machine> {
+        self.shared().machine.clone()
+    }
+
     /// The layers that it has booted from.
     pub(crate) fn layers(&self) -> Vec<Fingerprint> {
         self.shared().layers.clone()
@@ -269,6 +274,7 @@ impl Instance {
             expires_at: now + LIFE,
             grace: GRACE,
             max_cost: None,
+            idle: None,
         }
     }
 

@@ -245,12 +245,15 @@ impl Machines {
         }
     }
 
-    /// Keeps the machine's files as an image, for which the machine is stopped.
-    pub(crate) async fn commit(&self, id: &str, image: &str) -> Result<(), String> {
+    /// Keeps the machine's files as an image, for which the machine is stopped, unless it is to go on.
+    pub(crate) async fn commit(&self, id: &str, image: &str, goes_on: bool) -> Result<(), String> {
         let instance = self.instance(id).ok_or_else(|| format!("{id} has no machine"))?;
         let said = |fault: Fault| fault.chain().join(": ");
-        instance.stop().await.map_err(said)?;
         let platform = instance.platform();
+        if let Some(machine) = instance.local_machine().filter(|_| goes_on) {
+            return self.bases.take(&instance.layers(), platform, &machine, image).await.map_err(said);
+        }
+        instance.stop().await.map_err(said)?;
         self.bases.commit(&instance.layers(), platform, &instance.machine, image).await.map_err(said)
     }
 

@@ -60,6 +60,7 @@ fn request(plan: &ImagePlan, below: usize) -> MachineRequest {
         expires_at: now + LIFE,
         grace: GRACE,
         max_cost: None,
+        idle: None,
     }
 }
 

@@ -266,6 +266,13 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "machine snapshot",
+        &[
+            ("machine snapshot latest built-once", "Keep what that machine has become as an image"),
+            ("machine snapshot quiet-otter built-once --replace", "Replace it by what another has become"),
+        ],
+    ),
+    (
         "machine down",
         &[
             ("machine down --all --dry-run", "Only say which machines would end"),

@@ -97,6 +97,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             owner: None,
             locator: None,
+            snapshot: None,
         }
     }
 

@@ -8,6 +8,7 @@ use flow::task::timed::Timed;
 use model::connection::Connection;
 use model::exit::Exit;
 use model::fault::Fault;
+use model::machine::Machine;
 use model::task::Command;
 
 use crate::command::error::{code_of_signal, exit};
@@ -90,7 +91,7 @@ pub(crate) async fn ssh(context: &Context, args: SshArgs) -> Result<i32, Fault> 
     command.terminal = interactive::terminal(&kind);
     let exit = join(context, connection.as_ref(), &command, None).await;
     connection.close().await;
-    exit_status(context, &exit?)
+    exit_status(context, &machine, &exit?)
 }
 
 /// Runs the command.
@@ -105,7 +106,7 @@ pub(crate) async fn exec(context: &Context, args: ExecArgs) -> Result<i32, Fault
     let connection = super::connect(context, &machine).await?;
     let exit = join(context, connection.as_ref(), &command, fleet.timeout).await;
     connection.close().await;
-    exit_status(context, &exit?)
+    exit_status(context, &machine, &exit?)
 }
 
 /// Joins the command with our own streams until it ends, or until its time is over.
@@ -143,13 +144,17 @@ fn exit_of(joined: std::io::Result<interactive::InteractionEnd>) -> Result<Exit,
 
 /// Our exit code: the command's own status, or 128 and the number of its signal, as a shell has it; a lost command is
 /// an infrastructure fault.
-fn exit_status(context: &Context, ended: &Exit) -> Result<i32, Fault> {
+fn exit_status(context: &Context, machine: &Machine, ended: &Exit) -> Result<i32, Fault> {
     match ended {
         Exit::Code(code) => Ok(i32::try_from(*code).unwrap_or(exit::FAILED)),
         Exit::Signal(name) => {
             context.screen.message(&format!("ended by signal {name}"));
             Ok(code_of_signal(name))
         }
-        Exit::Lost(reason) => Err(Fault::infrastructure(format!("the command's end is not known: {reason}"))),
+        Exit::Lost(reason) => Err(match machine.time_over(context.now()) {
+            Some(why) => Fault::infrastructure(format!("the command ended with its machine: {why}"))
+                .hint("`automation machine up --ttl SPAN` makes one that lives longer."),
+            None => Fault::infrastructure(format!("the command's end is not known: {reason}")),
+        }),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use flow::down;
+use flow::status::standing;
 use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::base::text;
@@ -31,6 +33,8 @@ enum MachineRow<'a> {
     Own {
         #[serde(flatten)]
         machine: &'a Machine,
+        /// How it stands, as `status` says it; `ended` where it was not seen, `unknown` where that cannot be known.
+        status: &'static str,
         /// Whether it was seen; none where it could not be looked for because it is in another region or account.
         live: Option<bool>,
         /// Whole seconds since it was made.
@@ -59,8 +63,17 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     estate.end_expired(&looks).await?;
     let survey = estate.survey(&looks).await?;
     let now = context.now();
-    let mut shown: Vec<MachineRow<'_>> =
-        machines.iter().map(|machine| own(machine, live(machine, &looks.observed, &unmet), &survey, now)).collect();
+    let unused = down::unused(&estate)?;
+    let row = |machine| {
+        let live = live(machine, &looks.observed, &unmet);
+        let status = match live {
+            Some(true) => standing(machine, !unused.contains(machine), now),
+            Some(false) => "ended",
+            None => "unknown",
+        };
+        own(machine, (status, live), &survey, now)
+    };
+    let mut shown: Vec<MachineRow<'_>> = machines.iter().map(row).collect();
     let known = |sighting: &Sighting| machines.iter().any(|machine| machine.id.as_str() == sighting.id);
     shown.extend(survey.iter().filter(|(_, sighting)| !known(sighting)).map(|(provider, sighting)| {
         MachineRow::Other {
@@ -90,13 +103,14 @@ fn live(machine: &Machine, observed: &[ObservedResource], unmet: &BTreeSet<&Mach
 
 fn own<'a>(
     machine: &'a Machine,
-    live: Option<bool>,
+    (status, live): (&'static str, Option<bool>),
     survey: &[(ProviderKind, Sighting)],
     now: Timestamp,
 ) -> MachineRow<'a> {
     let sighting = survey.iter().map(|(_, sighting)| sighting).find(|sighting| sighting.id == machine.id.as_str());
     MachineRow::Own {
         machine,
+        status,
         live,
         age_seconds: now.as_second() - machine.created_at.as_second(),
         cost: sighting.and_then(|sighting| sighting.cost),
@@ -116,15 +130,15 @@ impl MachineRow<'_> {
         let until = |at: Timestamp| text::until(at, now);
         let money = |cost: Option<f64>| cost.map(|cost| format!("${cost:.2}")).unwrap_or_default();
         match self {
-            Self::Own { machine, live, cost, .. } => vec![
+            Self::Own { machine, status, cost, .. } => vec![
                 machine.id.to_string(),
                 machine.name.as_ref().map(ToString::to_string).unwrap_or_default(),
                 machine.provider.name().to_owned(),
                 machine.image.clone(),
                 machine.owner.clone(),
-                live.map_or("unknown", |live| if live { "live" } else { "ended" }).to_owned(),
+                (*status).to_owned(),
                 ago(machine.created_at),
-                until(machine.expires_at),
+                machine.ends(now),
                 money(*cost),
                 machine.run.to_string(),
             ],
@@ -169,6 +183,7 @@ mod tests {
             expires_at: Timestamp::UNIX_EPOCH,
             name: None,
             kept: true,
+            idle: None,
         };
         let seen = ObservedResource {
             kind: ResourceKind::Instance,

@@ -11,11 +11,13 @@ use model::base::name::MachineName;
 use model::base::text;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
-use model::machine::{Machine, ProviderKind};
+use model::image::ImagePlan;
+use model::machine::{Machine, Platform, ProviderKind};
 use model::provider::MachineRequest;
 use model::work::Work;
 use project::image::{ImageChoice, SetUp};
 
+use crate::command::boot_image::{BootImage, BootImages, plan_of_snapshot};
 use crate::command::dry_run::{self, Wanted};
 use crate::command::image::baking_for;
 use crate::command::machine_args::MachineArgs;
@@ -29,7 +31,7 @@ pub(crate) const COMMAND: &str = "machine up";
 /// Make a machine and keep it until its expiry.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The image's definition, as `image build` takes it
+    /// The image's definition, as `image build` takes it, or an image that `machine snapshot` has made
     #[arg(long, value_name = "NAME", default_value = "linux-dev")]
     image: String,
     /// A line for the shell, or a file with a script, that root runs on the image once; the result is kept as an image of its own
@@ -40,6 +42,9 @@ pub struct Args {
     /// How long it lives
     #[arg(long, value_name = "SPAN", default_value = "2h", value_parser = model::base::text::parse_ttl)]
     ttl: Duration,
+    /// End it when nobody was logged in and no task ran for so long; `--ttl` holds all the same
+    #[arg(long, value_name = "SPAN", value_parser = parse_idle)]
+    idle: Option<Duration>,
     /// Give it a second volume of this size: an ext4 file system mounted at `/run/hg-volume`, or the block device
     /// `/dev/hg-volume` on EC2 and on a privileged machine
     #[arg(long, value_name = "SIZE", value_parser = parse_volume)]
@@ -71,6 +76,37 @@ fn parse_volume(text: &str) -> Result<u64, String> {
     }
 }
 
+/// The least time that a machine may be idle: what watches it looks every few seconds.
+const LEAST_IDLE: Duration = Duration::from_secs(10);
+
+fn parse_idle(text: &str) -> Result<Duration, String> {
+    match text::parse_duration(text)? {
+        idle if idle < LEAST_IDLE => Err(format!("a machine may be idle for at least {}", text::seconds(LEAST_IDLE))),
+        idle => Ok(idle),
+    }
+}
+
+/// Refuses to end a machine that is idle where nothing on it could see that, and where it ends before.
+fn refuse_idle(context: &Context, kind: ProviderKind, args: &Args, plan: &ImagePlan) -> Result<(), Fault> {
+    let Some(idle) = args.idle else { return Ok(()) };
+    if idle >= args.ttl {
+        let (idle, ttl) = (text::seconds(idle), text::seconds(args.ttl));
+        return Err(Fault::usage(format!("a machine that lives for {ttl} is never idle for {idle}"))
+            .hint("Give a shorter `--idle`, or a longer `--ttl`."));
+    }
+    if kind == ProviderKind::Ec2 && plan.platform != Platform::default() {
+        return Err(Fault::usage("what ends a machine with Windows on EC2 does not see whether somebody uses it")
+            .hint("Leave `--idle` out; `--ttl` ends it."));
+    }
+    if context.sites.by_systems_manager() {
+        return Err(Fault::usage(
+            "a machine that is reached by `--connect ssm` has no logins by which its use is seen",
+        )
+        .hint("Leave `--idle` out; `--ttl` ends it."));
+    }
+    Ok(())
+}
+
 /// The file system of a second volume on a machine that may not make one itself.
 const VOLUME_FILESYSTEM: Filesystem = Filesystem::Ext4;
 
@@ -86,16 +122,13 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         naming::refuse_taken(context.journal.as_ref(), name, context.now())?;
     }
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
-    let definition = context.definition(&args.image)?;
-    let distro = args.machine.distro(&context, &definition);
-    let set_up = args.setup.as_deref().map(|setup| SetUp::read(setup, Path::new(""))).transpose()?;
-    let plan = definition
-        .plan(&ImageChoice { set_up, ..args.machine.parameters.choice(&context, &definition, distro)? })
-        .map_err(|fault| args.machine.name_setting(&context, fault))?;
+    let (plan, user) = image(&context, kind, &args).await?;
+    refuse_idle(&context, kind, &args, &plan)?;
     let order = Order {
         volume: args.volume,
+        idle: args.idle,
         filesystem: VOLUME_FILESYSTEM,
-        ..args.machine.order(&context, Some(&plan), definition.login_user(), args.ttl)
+        ..args.machine.order(&context, Some(&plan), &user, args.ttl)
     };
     if args.dry_run {
         let wanted = Wanted { cell: None, kind, machines: 1, plan: Some(&plan), order: &order };
@@ -114,6 +147,24 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     session.end(result).await
 }
 
+/// The image that the machine boots, and the user who logs in.
+async fn image(context: &Context, kind: ProviderKind, args: &Args) -> Result<(ImagePlan, String), Fault> {
+    let set_up = args.setup.as_deref().map(|setup| SetUp::read(setup, Path::new(""))).transpose()?;
+    let images = BootImages::of(context, &[kind], [args.image.as_str()]).await?;
+    let definition = match images.get(context, kind, &args.image)? {
+        BootImage::Definition(definition) => definition,
+        BootImage::Snapshot(record) => {
+            let plan = plan_of_snapshot(record, set_up.as_ref(), kind, &args.machine.given_of_definition())?;
+            return Ok((plan, record.snapshot.as_ref().map(|of| of.user.clone()).unwrap_or_default()));
+        }
+    };
+    let distro = args.machine.distro(context, &definition);
+    let plan = definition
+        .plan(&ImageChoice { set_up, ..args.machine.parameters.choice(context, &definition, distro)? })
+        .map_err(|fault| args.machine.name_setting(context, fault))?;
+    Ok((plan, definition.login_user().to_owned()))
+}
+
 /// Prints the machine's id. A machine whose id could not be printed would be lost to its user, so it is ended.
 async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<Ending, Fault> {
     let screen = &session.context.screen;
@@ -123,6 +174,9 @@ async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<E
         drop(ui::take_write_fault());
         let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
         return Err(undo(&session.run, &session.site, &machine.id, fault).await);
+    }
+    if let Some(idle) = machine.idle {
+        screen.message(&format!("It ends earlier when idle for {}: without a login and a task.", text::seconds(idle)));
     }
     let summary = format!("{} until {}", machine.id, machine.expires_at);
     Ok(Ending { code: 0, summary, detached: Vec::new() })

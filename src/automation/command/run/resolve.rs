@@ -19,6 +19,7 @@ use model::image::ImagePlan;
 use model::machine::ProviderKind;
 use model::matrix::{self, Coordinate, Point};
 
+use crate::command::boot_image::{BootImage, BootImages, plan_of_snapshot};
 use crate::command::machine_args::default_ttl;
 use crate::command::matrix_args::{KnownAxis, in_cell};
 use crate::command::run::project::Project;
@@ -113,7 +114,9 @@ impl Args {
         let env = self.variables.resolve(command.env.clone())?;
         let limit = self.timeout.or(command.timeout);
         let lifetime = self.lifetime(kind, limit)?;
-        let choose = |point: &Point| self.choose(context, kind, &command, &root, point, lifetime);
+        let named = points.iter().map(|point| self.image_name(&command, point));
+        let images = BootImages::of(context, &[kind], named).await?;
+        let choose = |point: &Point| self.choose(context, kind, (&command, &root, &images), point, lifetime);
         let chosen = points.iter().map(choose).collect::<Result<Vec<_>, Fault>>()?;
         let (secrets, input) = (self.variables.secrets()?, self.input()?);
         let source = self.source(context, &folder, &workdir).await?;
@@ -218,14 +221,16 @@ impl Args {
         &self,
         context: &Context,
         kind: ProviderKind,
-        command: &ProjectCommand,
-        root: &Path,
+        (command, root, images): (&ProjectCommand, &Path, &BootImages),
         point: &Point,
         lifetime: Duration,
     ) -> Result<(Option<ImagePlan>, Order), Fault> {
         let plan = match kind {
             ProviderKind::Host => None,
-            _ => Some(self.image_plan(context, command, root, point).map_err(|fault| in_cell(point, fault))?),
+            _ => {
+                let plan = self.image_plan(context, kind, (command, root, images), point);
+                Some(plan.map_err(|fault| in_cell(point, fault))?)
+            }
         };
         let mut machine = self.machine.clone();
         if let Some(network) = command.network {
@@ -239,27 +244,39 @@ impl Args {
         Ok((plan, order))
     }
 
+    /// The image at a point of the matrix.
+    fn image_name<'a>(&'a self, command: &'a ProjectCommand, point: &'a Point) -> &'a str {
+        point.get(IMAGE).or(self.image.as_deref()).or(command.image.as_deref()).unwrap_or(USUAL_IMAGE)
+    }
+
     fn image_plan(
         &self,
         context: &Context,
-        command: &ProjectCommand,
-        root: &Path,
+        kind: ProviderKind,
+        (command, root, images): (&ProjectCommand, &Path, &BootImages),
         point: &Point,
     ) -> Result<ImagePlan, Fault> {
-        let named = point.get(IMAGE).or(self.image.as_deref()).or(command.image.as_deref());
-        let image = named.unwrap_or(USUAL_IMAGE);
-        let definition = context.definition(image)?;
+        let image = self.image_name(command, point);
         let mut machine = self.machine.clone();
         if let Some(distro) = point.get(DISTRO) {
             machine.prefer_distro(distro);
         }
-        let mut choice = machine.declared_choice(context, &definition, command.distro.as_deref(), &BTreeMap::new())?;
-        choice.set_up = match (&self.setup, &command.setup) {
+        let set_up = match (&self.setup, &command.setup) {
             (Some(setup), _) => Some(SetUp::read(setup, Path::new(""))?),
             (None, Some(setup)) => Some(SetUp::read(setup, root)?),
             (None, None) => None,
         };
-        let plan = definition.plan(&choice).map_err(|fault| machine.name_setting(context, fault))?;
+        let plan = match images.get(context, kind, image)? {
+            BootImage::Snapshot(record) => {
+                plan_of_snapshot(record, set_up.as_ref(), kind, &machine.given_of_definition())?
+            }
+            BootImage::Definition(definition) => {
+                let distro = command.distro.as_deref();
+                let mut choice = machine.declared_choice(context, &definition, distro, &BTreeMap::new())?;
+                choice.set_up = set_up;
+                definition.plan(&choice).map_err(|fault| machine.name_setting(context, fault))?
+            }
+        };
         if plan.platform != FolderCommand::PLATFORM {
             return Err(Fault::usage(format!("machines of `{image}` have no Linux"))
                 .hint("`machine up` and `machine exec` run commands there."));

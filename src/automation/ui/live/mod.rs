@@ -114,7 +114,7 @@ impl LiveView {
         let is_gone = match work {
             Work::Releasing { .. } => true,
             // One that could not be made, or not be reached: releasing it is a step of its own.
-            Work::Booting { .. } => stopped,
+            Work::Booting { .. } | Work::Using { .. } => stopped,
             _ => false,
         };
         match lane.machine().cloned() {

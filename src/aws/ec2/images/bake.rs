@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_ec2::types::{Filter, Image, Instance, InstanceStateName, ResourceType};
 use model::base::deadline::{Deadline, Pace};
+use model::base::id::MachineId;
 use model::event::{ImageEvent, Teller};
 use model::fault::Fault;
 use model::image::{Fingerprint, ImageRecord};
@@ -55,7 +56,7 @@ fn own_name(name: &str, owner: &str) -> String {
 }
 
 /// The name of a row for the snapshot number `at` of an image: snapshots have no names of their own.
-fn part_name(image: &str, at: usize) -> String {
+pub(super) fn part_name(image: &str, at: usize) -> String {
     format!("{image}-{at}")
 }
 
@@ -127,7 +128,11 @@ impl Ec2Images {
     /// The instance of the machine. It is not stopped: EC2 itself shuts it down for the snapshot and starts it again, and then
     /// it ends by itself like any other; a stopped instance would stay for ever if this process died now.
     async fn instance_of(&self, made: &MadeLayer<'_>) -> Result<String, Fault> {
-        let machine = made.machine;
+        self.instance_named(made.machine).await
+    }
+
+    /// The living instance of a machine.
+    pub(super) async fn instance_named(&self, machine: &MachineId) -> Result<String, Fault> {
         let found = self.instance(filters::match_tag(tags::MACHINE, machine.as_str())).await?;
         let living = found.filter(|instance| !has_ended(instance));
         living.and_then(|instance| instance.instance_id).ok_or_else(|| {
@@ -286,6 +291,11 @@ pub async fn fate(clients: &Clients, row: &Resource) -> Result<Fate, Fault> {
     let Some(image) = find_by_name(clients, region, &place.name).await? else { return Ok(Fate::Gone) };
     let id = image.image_id().unwrap_or_default().to_owned();
     match status(&image) {
+        // Nobody was told of the state of a machine whose making was cut off.
+        ImageStatus::Available | ImageStatus::Pending if record::is_of_state(&image) => {
+            remove::deregister(clients, region, &image).await?;
+            Ok(Fate::Gone)
+        }
         ImageStatus::Available | ImageStatus::Pending => Ok(Fate::Kept(id)),
         ImageStatus::Gone => Ok(Fate::Gone),
         ImageStatus::Failed(_) => {

@@ -11,6 +11,7 @@
 mod bake;
 mod record;
 mod remove;
+mod snapshot;
 mod trust;
 
 pub use bake::fate;
@@ -26,8 +27,9 @@ use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::event::{ImageEvent, Teller, TroubleEvent};
 use model::fault::Fault;
-use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord};
-use model::provider::{Confirm, ImageStore, Ledger, MadeLayer};
+use model::image::{Fingerprint, ImagePlan, ImageRecord, LayerPlan, LayerRecord, SnapshotOrder};
+use model::machine::Machine;
+use model::provider::{Confirm, ImageStore, Ledger, MadeLayer, TakenSnapshot};
 use model::resource::PlannedResource;
 use record::ImageStatus;
 
@@ -97,6 +99,19 @@ impl Ec2Images {
         self.list_matching(vec![filters::match_tag(tags::FINGERPRINT, &fingerprint.0)]).await
     }
 
+    /// Refuses the state of a machine that only people have whose images are not used.
+    fn refuse_untrusted(&self, plan: &ImagePlan, found: &[Image]) -> Result<(), Fault> {
+        match self.reader.untrusted_owners(found).as_slice() {
+            [] => Ok(()),
+            others => Err(Fault::outside(format!(
+                "the image `{}` is of {}, whose images are not used",
+                plan.name,
+                others.join(", ")
+            ))
+            .hint("`--trust-images-of OWNER` boots from another person's.")),
+        }
+    }
+
     fn recall(&self, fingerprint: &Fingerprint) -> Option<ImageRecord> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).get(fingerprint).cloned()
     }
@@ -112,9 +127,9 @@ impl Ec2Images {
 
 /// Refuses the plan of an image that does not start from an image of the cloud.
 fn check(plan: &ImagePlan) -> Result<(), Fault> {
-    match plan.cloud() {
-        Some(_) => Ok(()),
-        None => Err(Fault::infrastructure(format!("`{}` is not a plan for Amazon EC2", plan.name))),
+    match plan.cloud().is_some() || plan.is_of_snapshot() {
+        true => Ok(()),
+        false => Err(Fault::infrastructure(format!("`{}` is not a plan for Amazon EC2", plan.name))),
     }
 }
 
@@ -131,6 +146,9 @@ impl ImageStore for Ec2Images {
             let found = self.of(&fingerprint).await?;
             if let Some(record) = self.reader.choose(&found).and_then(record::record) {
                 self.remember(record);
+            } else if plan.is_of_snapshot() {
+                self.refuse_untrusted(plan, &found)?;
+                return Ok(0);
             }
         }
         // The base is the distribution's own image and always exists.
@@ -205,6 +223,26 @@ impl ImageStore for Ec2Images {
             Fault::infrastructure(format!("there is no image `{}` in `{}`", plan.name, self.region))
                 .hint("`automation image list --provider ec2` shows what there is.")
         })
+    }
+
+    async fn vet_snapshot(&self, machine: &Machine) -> Result<(), Fault> {
+        self.vet_disk(machine).await
+    }
+
+    /// Nothing: what is made has names only once its own is chosen.
+    fn plan_snapshot(&self, _: &MachineId) -> Vec<PlannedResource> {
+        Vec::new()
+    }
+
+    async fn take_snapshot(
+        &self,
+        order: &SnapshotOrder<'_>,
+        taken: &TakenSnapshot<'_>,
+        teller: &Teller,
+    ) -> Result<ImageRecord, Fault> {
+        let record = self.take_disk(order, taken, teller).await?;
+        self.remember(record.clone());
+        Ok(record)
     }
 
     async fn record(&self, fingerprint: &Fingerprint) -> Result<Option<ImageRecord>, Fault> {

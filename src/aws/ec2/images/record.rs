@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_sdk_ec2::types::{Image, ImageState, Snapshot, SnapshotState};
+use aws_sdk_ec2::types::{Image, ImageState, Snapshot as EbsSnapshot, SnapshotState, Tag};
 use jiff::Timestamp;
-use model::image::{Fingerprint, ImageRecord, LayerRecord};
+use model::image::{Fingerprint, ImageRecord, LayerRecord, Snapshot};
+use model::machine::Platform;
 
 use crate::ec2::tags;
 
@@ -42,6 +43,39 @@ pub(crate) fn record(image: &Image) -> Option<ImageRecord> {
         created_at,
         owner: tags::owner(image.tags()).map(str::to_owned),
         locator: image.image_id().map(str::to_owned),
+        snapshot: snapshot_of(image),
+    })
+}
+
+/// The tags that say what an image is the state of. Values of parameters with blanks are left out: they are text, and shape no machine.
+pub(crate) fn tags_of(snapshot: &Snapshot) -> Vec<Tag> {
+    let plain = snapshot.values.iter().filter(|(_, value)| !value.contains(char::is_whitespace));
+    let values: Vec<String> = plain.map(|(name, value)| format!("{name}={value}")).collect();
+    vec![
+        tags::tag(tags::SNAPSHOT_OF, snapshot.machine.as_str()),
+        tags::tag(tags::SNAPSHOT_IMAGE, &snapshot.image),
+        tags::tag(tags::SNAPSHOT_LOGIN, &format!("{} {}", snapshot.platform.name(), snapshot.user)),
+        tags::tag(tags::SNAPSHOT_VALUES, &values.join(" ")),
+    ]
+}
+
+/// Whether the image is the state of a machine.
+pub(crate) fn is_of_state(image: &Image) -> bool {
+    tags::value(image.tags(), tags::SNAPSHOT_OF).is_some()
+}
+
+/// What an image is the state of, where its tags say so.
+fn snapshot_of(image: &Image) -> Option<Snapshot> {
+    let value = |key| tags::value(image.tags(), key).unwrap_or_default();
+    let machine = tags::value(image.tags(), tags::SNAPSHOT_OF)?.parse().ok()?;
+    let (platform, user) = value(tags::SNAPSHOT_LOGIN).split_once(' ')?;
+    let values = value(tags::SNAPSHOT_VALUES).split(' ').filter_map(|pair| pair.split_once('='));
+    Some(Snapshot {
+        machine,
+        image: value(tags::SNAPSHOT_IMAGE).to_owned(),
+        platform: Platform::named(platform)?,
+        user: user.to_owned(),
+        values: values.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
     })
 }
 
@@ -85,7 +119,7 @@ pub(crate) fn status(image: &Image) -> ImageStatus {
 
 /// The snapshots of `owner` that an image left behind: complete, tagged as parts of our images, and not used by an
 /// image that exists or is being made.
-pub(crate) fn orphans(snapshots: &[Snapshot], images: &[Image], owner: &str, now: Timestamp) -> Vec<String> {
+pub(crate) fn orphans(snapshots: &[EbsSnapshot], images: &[Image], owner: &str, now: Timestamp) -> Vec<String> {
     let used: BTreeSet<String> = images.iter().flat_map(self::snapshots).collect();
     // An image that is being made does not name its snapshots yet.
     let pending: BTreeSet<&str> = images
@@ -93,7 +127,7 @@ pub(crate) fn orphans(snapshots: &[Snapshot], images: &[Image], owner: &str, now
         .filter(|image| status(image) == ImageStatus::Pending)
         .filter_map(|image| tags::value(image.tags(), tags::FINGERPRINT))
         .collect();
-    let settled = |snapshot: &Snapshot| {
+    let settled = |snapshot: &EbsSnapshot| {
         let started = snapshot.start_time().and_then(|at| Timestamp::from_second(at.secs()).ok());
         started.is_some_and(|started| now.duration_since(started).unsigned_abs() >= SETTLED && started < now)
     };
@@ -102,7 +136,7 @@ pub(crate) fn orphans(snapshots: &[Snapshot], images: &[Image], owner: &str, now
         .filter(|snapshot| snapshot.state() != Some(&SnapshotState::Pending) && settled(snapshot))
         .filter(|snapshot| tags::owner(snapshot.tags()) == Some(owner))
         .filter(|snapshot| tags::value(snapshot.tags(), tags::FINGERPRINT).is_some_and(|of| !pending.contains(of)))
-        .filter_map(Snapshot::snapshot_id)
+        .filter_map(EbsSnapshot::snapshot_id)
         .filter(|id| !used.contains(*id))
         .map(str::to_owned)
         .collect()
@@ -133,8 +167,8 @@ mod tests {
             .build()
     }
 
-    fn snapshot(id: &str, fingerprint: &str, owner: &str, age: i64) -> Snapshot {
-        Snapshot::builder()
+    fn snapshot(id: &str, fingerprint: &str, owner: &str, age: i64) -> EbsSnapshot {
+        EbsSnapshot::builder()
             .snapshot_id(id)
             .state(SnapshotState::Completed)
             .start_time(DateTime::from_secs(now().as_second() - age))
@@ -180,7 +214,7 @@ mod tests {
             snapshot("snap-pending", "bb", OWNER, 7200),
             snapshot("snap-young", "cc", OWNER, 60),
             snapshot("snap-bob", "cc", "bob@host", 7200),
-            Snapshot::builder().snapshot_id("snap-strange").start_time(DateTime::from_secs(1)).build(),
+            EbsSnapshot::builder().snapshot_id("snap-strange").start_time(DateTime::from_secs(1)).build(),
         ];
         assert_eq!(orphans(&snapshots, &images, OWNER, now()), ["snap-left"]);
     }

@@ -72,6 +72,13 @@ fn add(offsets: &mut Offsets, chunk: &Chunk) {
     }
 }
 
+impl Durable {
+    /// Why the machine has ended, where that is because its time is over.
+    pub(super) fn time_is_over(&self) -> Option<String> {
+        self.inner.machine.time_over(self.inner.run.now())
+    }
+}
+
 impl Task {
     pub(super) fn spawn(durable: &Durable, id: &TaskId, begin: Begin, from: Offsets) -> Self {
         let (sender, chunks) = mpsc::channel(QUEUE);
@@ -216,7 +223,8 @@ impl Follower {
     async fn attempt(&mut self) -> FollowEnd {
         match self.attempt_once().await {
             Ok(attempt) => attempt,
-            Err(error) => FollowEnd::Over(Exit::Lost(error.to_string())),
+            // Its connection went with the machine.
+            Err(error) => FollowEnd::Over(Exit::Lost(self.durable.time_is_over().unwrap_or_else(|| error.to_string()))),
         }
     }
 

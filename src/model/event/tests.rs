@@ -63,6 +63,7 @@ fn works() -> Vec<Work> {
         Work::Building { what: "0123".into() },
         Work::RestoringBuild { what: "0123".into() },
         Work::ListingTests,
+        Work::PackingHistory { of: "/home/me/x".into() },
         Work::SendingFiles { from: "/home/me/x".into() },
         Work::SettingUp { what: "apt-get install -y libfoo-dev".into() },
         Work::RunningTests,

@@ -354,6 +354,7 @@ fn the_words_of_every_kind() {
     Begin("Building 0123")
     Begin("Restoring the build of 0123")
     Begin("Listing the tests")
+    Begin("Packing the history of /home/me/x")
     Begin("Sending the files of /home/me/x")
     Begin("Setting up: apt-get install -y libfoo-dev")
     Begin("Running the tests")

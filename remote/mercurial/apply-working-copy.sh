@@ -5,7 +5,8 @@
 #   apply-working-copy.sh [--built] < PATCH
 #
 # --built   the changes leave a build of the changeset valid
-# PATCH     what `hg diff --git` printed (HGPLAIN=1) against the changeset that is checked out; may be empty
+# PATCH     what `hg diff --git` printed (HGPLAIN=1) against the changeset that is checked out; empty where only new files come, which are
+#           sent after this
 #
 # Exit codes: 0 applied; 1 something failed, and nothing is applied; 2 wrong arguments.
 set -euo pipefail
@@ -29,13 +30,13 @@ fi
 patch=$(mktemp /hgwork/tmp/working-copy.XXXXXX)
 trap 'rm -f "$patch"' EXIT
 cat >"$patch"
-[[ -s $patch ]] || exit 0
-
 if [[ -z $built ]]; then
     rm -f /hgwork/baked.json
     # What is built from here on is not of the changeset alone.
     : >/hgwork/built-with-changes
 fi
+[[ -s $patch ]] || exit 0
+
 # The patch was made against exactly this changeset: an imprecise match would be a mistake, not a service.
 if ! hg --config patch.fuzz=0 --config patch.eol=strict import --quiet --no-commit "$patch" >&2; then
     hg update --quiet --clean --rev . || true

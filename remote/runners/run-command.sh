@@ -1,8 +1,9 @@
 #!/bin/bash
 # Runs a user's command on a machine, in a work folder of its own.
 #
-#   run-command.sh prepare [PROJECT]                              makes the work folder, with src, results and tmp in it; with PROJECT the src of an
-#                                                                 earlier run for the same one stays as it is
+#   run-command.sh prepare [PROJECT [HISTORY...]]                 makes the work folder, with src, results and tmp in it; with PROJECT the src of an
+#                                                                 earlier run for the same one stays as it is, but for what version control
+#                                                                 keeps in it: that is made ready to be brought up to date where it is a HISTORY
 #   run-command.sh run WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
 #   run-command.sh talk WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
 #
@@ -76,7 +77,7 @@ end_masks() {
 (($# >= 1)) || usage "expected a verb"
 secrets=()
 case $1 in
-    prepare) prepare "${2:-}" ;;
+    prepare) prepare "${@:2}" ;;
     run | talk)
         [[ $# -ge 5 && $4 =~ ^[0-9]+$ && $(($# - 4)) -gt $4 ]] ||
             usage "expected a folder, a file, a number, variables and a program"

@@ -7,9 +7,10 @@
 #   say, die, usage TEXT
 #                  tell on standard error; the last two end with exit code 1 and 64. Where $own is set, it stands for 1 and 75; where $told is,
 #                  the file of that name gets the text as well
-#   prepare [PROJECT]
+#   prepare [PROJECT [HISTORY...]]
 #                  makes the folder; that of an earlier run goes, and what it found out is put aside. With PROJECT, which tells one folder of files
-#                  from others, the src of an earlier run for the same one stays, to be brought up to date
+#                  from others, the src of an earlier run for the same one stays, to be brought up to date. HISTORY is a folder below src in which
+#                  version control keeps what is sent after this; one of an earlier run that is not named goes
 #   take           makes sure that the folder is this run's, and keeps others from taking it; exit code 75 where another run has it
 #   enter WORKDIR  goes to a folder below the source, with the environment that a user's command has
 #   run_apart COMMAND [ARG...]
@@ -52,6 +53,7 @@ prepare() {
             rm -rf --one-file-system -- "$work/results" "$work/tmp" || die "cannot clear the $work of an earlier run"
             printf '%s\n' "$here" >"$marker"
             mkdir -- "$work/results" "$work/tmp"
+            renew_histories "${@:2}"
             return
         fi
         # A file system may have been left without the right to write.
@@ -62,6 +64,26 @@ prepare() {
     printf '%s\n' "$here" >"$marker"
     printf '%s\n' "${1:-}" >"$work/.project"
     mkdir -- "$work/src" "$work/results" "$work/tmp"
+    renew_histories "${@:2}"
+}
+
+# What a command made there of branches, states and locks goes. What it can only have added to stays, so that it need not be sent again, and so
+# does what is compared and replaced by name.
+renew_histories() {
+    local each earlier=()
+    [[ ! -f $work/.histories ]] || mapfile -d '' -t earlier <"$work/.histories"
+    for each in "${earlier[@]}"; do
+        [[ " ${*@Q} " == *" ${each@Q} "* ]] || rm -rf --one-file-system -- "$work/src/$each"
+    done
+    for each; do
+        [[ -d $work/src/$each && ! -L $work/src/$each ]] || continue
+        find "$work/src/$each" -mindepth 1 -maxdepth 1 \
+            ! -name objects ! -name store ! -name .hg-automation-sync ! -name HEAD ! -name config ! -name index ! -name packed-refs ! -name info \
+            ! -name requires ! -name hgrc ! -name automation-ignore ! -name 00changelog.i ! -name 'dirstate*' ! -name branch ! -name bookmarks \
+            -exec rm -rf --one-file-system -- {} + ||
+            die "cannot clear the history of an earlier run"
+    done
+    if (($#)); then printf '%s\0' "$@" >"$work/.histories"; else rm -f -- "$work/.histories"; fi
 }
 
 take() {

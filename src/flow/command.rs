@@ -39,7 +39,7 @@ use crate::task::files::make_folder;
 use crate::transfer::artifacts::{self, Fetch};
 use crate::transfer::sync_back::{self, SyncBack, SyncedBack};
 
-pub use terminal::Conversation;
+pub use terminal::{Conversation, was_on_terminal};
 pub use watch::Watch;
 
 /// The exit status of a command that was not run; one that was may have it too.

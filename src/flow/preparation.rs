@@ -168,7 +168,7 @@ fn by_age(from: &Path, paths: &[PathBuf]) -> Vec<PathBuf> {
 
 /// Sends files to the machine. The connection repeats it where it breaks.
 async fn send_files(run: &Run, durable: &Durable, files: &FilesToSend) -> Result<(), Fault> {
-    let sending = run.teller.begin(Work::SendingFiles { from: files.from.display().to_string() });
+    let sending = run.teller.begin(Work::SendingFiles { from: files.name.clone() });
     let moved = AtomicU64::new(0);
     let progress = |bytes: u64| {
         let done = moved.fetch_add(bytes, Ordering::Relaxed) + bytes;

@@ -28,6 +28,8 @@ pub struct SshProgram {
 /// Files, links and folders of this computer that are to lie on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesToSend {
+    /// What they are files of, in words.
+    pub name: String,
     /// The folder that they lie in here.
     pub from: PathBuf,
     /// Their paths below it; a folder comes before its entries and does not bring them by itself.

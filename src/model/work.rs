@@ -89,6 +89,11 @@ pub enum Work {
         /// The checkout on this computer.
         from: String,
     },
+    /// The history of a source is made ready for its way.
+    PackingHistory {
+        /// The folder of the source.
+        of: String,
+    },
     /// Files of this computer are sent.
     SendingFiles {
         /// Their folder on this computer.
@@ -222,6 +227,7 @@ impl Work {
             }
             Self::Holding => "Holding the machine for this run".to_owned(),
             Self::Pushing { revision, from } => format!("Pushing {revision} from {from}"),
+            Self::PackingHistory { of } => format!("Packing the history of {of}"),
             Self::SendingFiles { from } => format!("Sending the files of {from}"),
             Self::SettingUp { what } => format!("Setting up: {what}"),
             Self::CheckingOut { revision } => format!("Checking out {revision}"),

@@ -19,6 +19,7 @@ use model::task::{Command, StepCommand, Terminal};
 use model::work::Work;
 use serde::{Deserialize, Serialize};
 
+use crate::history::PackedHistory;
 use crate::source::Source;
 use crate::turn::{PATIENCE, Turn};
 use crate::work_folder;
@@ -37,6 +38,21 @@ const OWN_FILES: [ScriptFile; 5] = [
     linux::HOLD,
 ];
 
+/// Names that the machine's shell keeps for itself: it refuses to set them.
+const KEPT: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID", "_", "TMPDIR"];
+
+/// Refuses what cannot be the name of a variable for a command.
+pub fn check_variable(name: &str) -> Result<(), String> {
+    let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    if !begins || !name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_') {
+        return Err(format!("`{name}` is not the name of a variable: letters, digits and `_`, no digit first"));
+    }
+    match KEPT.contains(&name) {
+        true => Err(format!("`{name}` is set by the machine itself")),
+        false => Ok(()),
+    }
+}
+
 /// The longest a command runs where nothing is said.
 const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
 
@@ -45,6 +61,8 @@ const RUN_LIMIT: Duration = Duration::from_secs(12 * 3600);
 pub struct FolderCommand {
     /// The files; none where they are on the machine already.
     pub source: Option<Arc<Source>>,
+    /// The history that travels with them; none for none.
+    pub history: Option<Arc<PackedHistory>>,
     /// The program and its arguments; at least the program.
     pub words: Vec<String>,
     /// Variables for it.
@@ -116,6 +134,7 @@ impl FolderCommand {
         let (secrets, input) = (Secrets::default(), Arc::default());
         Ok(Self {
             source: None,
+            history: None,
             words,
             env: Vec::new(),
             secrets,
@@ -151,14 +170,18 @@ impl Preparation for FolderCommand {
 
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
         let work = Work::Preparing { folder: work_folder::WORK.to_owned(), filesystem: Filesystem::Default };
-        let command = Self::call(folder, "prepare")
-            .args(self.source.as_ref().filter(|_| self.again).map(|source| source.identity()));
+        let kept = self.source.as_ref().filter(|_| self.again).map(|source| source.identity());
+        let histories = self.history.iter().filter(|_| self.again).flat_map(|history| history.places());
+        let command = Self::call(folder, "prepare").args(kept).args(histories.map(str::to_owned));
         let preparing = Job::Step(Box::new(StepCommand { work, command, limit: work_folder::PREPARE_LIMIT }));
         let sending = self.source.as_ref().filter(|source| !source.is_empty()).map(|source| {
             let (from, paths) = (source.top.clone(), source.paths.clone());
-            Job::SendFiles(Box::new(FilesToSend { from, paths, to: work_folder::SOURCE.to_owned(), syncs: self.again }))
+            let (name, to) = (from.display().to_string(), work_folder::SOURCE.to_owned());
+            Job::SendFiles(Box::new(FilesToSend { name, from, paths, to, syncs: self.again }))
         });
-        [preparing].into_iter().chain(sending).collect()
+        // Behind the files: a repository within the source has its folder among them.
+        let histories = self.history.iter().flat_map(|history| history.send(work_folder::SOURCE, self.again));
+        [preparing].into_iter().chain(sending).chain(histories).collect()
     }
 
     async fn send(&self, _: &Path, _: &Teller) -> Result<(), Fault> {
@@ -241,6 +264,7 @@ mod tests {
     fn command(words: &[&str], env: &[(&str, &str)]) -> FolderCommand {
         FolderCommand {
             source: None,
+            history: None,
             words: words.iter().map(|word| (*word).to_owned()).collect(),
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             workdir: "sub".to_owned(),

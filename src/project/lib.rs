@@ -5,6 +5,7 @@ mod credentials;
 pub mod declared;
 mod facts;
 pub mod file;
+pub mod history;
 pub mod image;
 pub mod mercurial;
 pub mod mutes;

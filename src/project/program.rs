@@ -1,5 +1,6 @@
-//! Calling the `hg` and the `git` of this computer.
+//! Calling the `hg`, the `git` and the `jj` of this computer.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
@@ -42,7 +43,7 @@ fn no_hooks() -> Option<String> {
 
 /// Runs `hg` in `root` with plain output in UTF-8. The user's own configuration applies, for a repository may need its
 /// extensions to be read; but for hooks, which are for what a person does.
-pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
+pub(crate) async fn hg<A: AsRef<OsStr>>(root: &Path, args: &[A], limit: Duration) -> Result<HgOutput, Fault> {
     let mut command = Command::new("hg");
     command
         .arg("--cwd")
@@ -52,7 +53,15 @@ pub(crate) async fn hg(root: &Path, args: &[&str], limit: Duration) -> Result<Hg
         .args(args)
         .env("HGPLAIN", "1")
         .env_remove("HGPLAINEXCEPT")
-        .env("HGENCODING", "utf-8");
+        .env("HGENCODING", "utf-8")
+        .stdin(Stdio::null());
+    output_of(command, args, limit).await
+}
+
+/// Runs `jj` in `folder`, without a pager, colours or advice.
+pub(crate) async fn jj(folder: &Path, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
+    let mut command = Command::new("jj");
+    command.args(["--no-pager", "--color=never", "--quiet"]).args(args).current_dir(folder).stdin(Stdio::null());
     output_of(command, args, limit).await
 }
 
@@ -72,25 +81,36 @@ const PLACES: [&str; 10] = [
 ];
 
 /// Runs `git` in `root`.
-pub(crate) async fn git(root: &Path, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
+pub(crate) async fn git<A: AsRef<OsStr>>(root: &Path, args: &[A], limit: Duration) -> Result<HgOutput, Fault> {
+    git_with(root, args, (Stdio::null(), &[]), limit).await
+}
+
+/// The same with something to read on its standard input, and with variables.
+pub(crate) async fn git_with<A: AsRef<OsStr>>(
+    root: &Path,
+    args: &[A],
+    (input, variables): (Stdio, &[(&str, &Path)]),
+    limit: Duration,
+) -> Result<HgOutput, Fault> {
     let mut command = Command::new("git");
     // A program of the user's that watches the checkout is none of ours to start.
     command.arg("-C").arg(root).args(["-c", "core.fsmonitor=false"]).args(args).env("GIT_TERMINAL_PROMPT", "0");
     for name in PLACES {
         command.env_remove(name);
     }
+    command.envs(variables.iter().copied()).stdin(input);
     output_of(command, args, limit).await
 }
 
 /// Runs a program that reads a checkout.
-async fn output_of(mut command: Command, args: &[&str], limit: Duration) -> Result<HgOutput, Fault> {
+async fn output_of<A: AsRef<OsStr>>(mut command: Command, args: &[A], limit: Duration) -> Result<HgOutput, Fault> {
     command
-        .stdin(Stdio::null())
         .kill_on_drop(true)
         // Ended gently, so that it removes its locks of the repository.
         .leash(Signal::TERM);
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let verb = args.iter().find(|arg| !arg.starts_with('-')).copied().unwrap_or_default();
+    let words = args.iter().map(|arg| arg.as_ref().to_string_lossy());
+    let verb = words.into_iter().find(|word| !word.starts_with('-')).unwrap_or_default();
     let deadline = Deadline::after(limit, format!("`{program} {verb}` to end"));
     let output = deadline.bound(command.output()).await?.map_err(|error| {
         let fault = Fault::outside(format!("cannot run `{program}`, which reads the checkout"));
@@ -98,6 +118,9 @@ async fn output_of(mut command: Command, args: &[&str], limit: Duration) -> Resu
             std::io::ErrorKind::NotFound if program == "hg" => {
                 fault.hint("Install Mercurial (`apt install mercurial`).")
             }
+            std::io::ErrorKind::NotFound if program == "jj" => fault.hint(
+                "Install it, or let Git lie beside it (`jj git colocation enable`): without either nobody says which files belong to the checkout.",
+            ),
             std::io::ErrorKind::NotFound => fault.hint(format!("Install it (`apt install {program}`).")),
             _ => fault,
         };

@@ -176,7 +176,7 @@ mod tests {
         }
         let starter = starter(folder.path());
         std::fs::write(folder.path().join(NAME), &starter.text).unwrap();
-        let file = ProjectFile::find(folder.path()).unwrap().unwrap();
+        let file = ProjectFile::find(folder.path(), None).unwrap().unwrap();
         for suite in file.suites() {
             crate::declared::load_suite(&file.path, suite).unwrap();
         }

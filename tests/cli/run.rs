@@ -3,6 +3,10 @@
 mod again;
 mod back;
 mod cells;
+mod history;
+mod hostile;
+mod sampled;
+mod sources;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -295,7 +295,16 @@ fn related_history_and_uncommitted_changes_travel() {
          [1]\n  $ test -x \"$TESTDIR/run-tests.py\"\n",
     )
     .unwrap();
-    std::fs::write(test("never-added"), "").unwrap();
+    std::fs::write(
+        test("test-unknown.t"),
+        "  $ cat \"$TESTDIR/unknown.data\"\n  unknown\n  $ ls \"$TESTDIR\" | grep -c '\\.ignored$'\n  0\n  [1]\n",
+    )
+    .unwrap();
+    std::fs::write(test("unknown.data"), "unknown\n").unwrap();
+    std::fs::write(test("left.ignored"), "").unwrap();
+    std::fs::write(checkout.join(".hg/rules"), "syntax: glob\n*.ignored\n").unwrap();
+    let settings = std::fs::read_to_string(checkout.join(".hg/hgrc")).unwrap();
+    std::fs::write(checkout.join(".hg/hgrc"), settings + "[ui]\nignore.test = .hg/rules\n").unwrap();
     hg(&checkout, &["add", "-q", "tests/test-added.t"]);
     hg(&checkout, &["remove", "-q", "tests/test-add.t"]);
     hg(&checkout, &["rename", "-q", "tests/test-new.t", "tests/test-renamed.t"]);
@@ -305,6 +314,14 @@ fn related_history_and_uncommitted_changes_travel() {
     let with = place.run(&over(&checkout, &["--working-copy", "--json", "test-added.t"])).expect(0).json();
     assert!(with["source"].as_str().unwrap().contains("uncommitted changes"), "{with}");
     assert_eq!((&with["working_copy"], &without["working_copy"]), (&true.into(), &false.into()));
+    place.run(&over(&checkout, &["--working-copy", "test-unknown.t"])).expect(0);
+    std::fs::write(test(".env"), "").unwrap();
+    place
+        .run(&over(&checkout, &["--working-copy", "test-unknown.t"]))
+        .expect(2)
+        .tells(&["looks like a credential", "tests/.env"]);
+    place.run(&over(&checkout, &["--working-copy", "--allow-file", "tests/.env", "test-unknown.t"])).expect(0);
+    std::fs::remove_file(test(".env")).unwrap();
     let changed = place.run(&over(&checkout, &["--working-copy", "test-renamed.t"])).expect(1);
     changed.tells(&["FAILED  1 of 1 test", &format!("{} + changes · debian12", &node[..12])]);
     place.run(&over(&checkout, &["--working-copy", "test-new.t"])).expect(2).tells(&["`test-new.t`"]);

@@ -61,6 +61,7 @@ impl Sides {
             version: None,
             tests: vec![],
             patch: None,
+            new_files: None,
             tag: None,
             rebuilds: false,
             remark: None,

@@ -129,8 +129,13 @@ async fn a_sync_sends_what_differs_and_removes_what_it_sent() {
     let sshd = Sshd::with_python();
     let theatre = Theatre::new();
     let (here, there) = (sshd.folder("here"), sshd.dir.path().join("there"));
-    let wanted =
-        SyncRequest { from: here.clone(), to: there.to_str().unwrap().to_owned(), max_delete: 9, dry_run: false };
+    let wanted = SyncRequest {
+        from: here.clone(),
+        paths: None,
+        to: there.to_str().unwrap().to_owned(),
+        max_delete: 9,
+        dry_run: false,
+    };
     let go = async || -> SyncSummary {
         let connecting = async { Ok(connect(&sshd).await) };
         sync(connecting, &theatre.run.teller, &wanted).await.unwrap()

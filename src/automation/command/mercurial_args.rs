@@ -1,7 +1,7 @@
 //! The options of the commands that run Mercurial's own tests: which of them, and of which source.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::build::BuildOrigin;
 use model::event::TestsEvent;
@@ -13,7 +13,9 @@ use project::mercurial;
 
 use crate::command::matrix_args::KnownAxis;
 use crate::command::runs::ended_results_of;
+use crate::command::source_args::UnseenArgs;
 use crate::compose::Context;
+use crate::ui::Screen;
 
 /// The options of every command that runs Mercurial's tests.
 #[derive(Debug, clap::Args)]
@@ -33,9 +35,11 @@ pub struct MercurialArgs {
     /// Test the source that comes with the image, wherever this is run
     #[arg(long, conflicts_with_all = ["source", "revision", "working_copy"])]
     pub image_source: bool,
-    /// Also send uncommitted changes of tracked files
+    /// Also send what is uncommitted: changes of tracked files, and new files that no rule ignores
     #[arg(long)]
     working_copy: bool,
+    #[command(flatten)]
+    unseen: UnseenArgs,
     /// Run the tests that failed or timed out in an earlier run, as it ran them: an id, its beginning, or `latest`. Its distribution, file
     /// system, flags and kind of source (the image's own, with or without uncommitted changes) are used again unless others are given;
     /// what is checked out now is tested
@@ -158,8 +162,19 @@ impl MercurialArgs {
         again.unwrap_or_else(|| points.into_iter().map(|point| (point, self.tests.clone())).collect())
     }
 
+    /// The checkout to test; none where it is the image's own source. Refuses new files in it that look like credentials, and asks where
+    /// there is very much of them to send.
+    pub async fn checkout(&self, current: &Path, screen: &Screen) -> Result<Option<mercurial::Checkout>, Fault> {
+        let checkout = mercurial::find(&self.wish(), current).await?;
+        match checkout.as_ref().and_then(|checkout| checkout.new_files.as_ref()) {
+            Some(new) => self.unseen.check(&new.source, new.source.size(), screen)?,
+            None => self.unseen.require_unused()?,
+        }
+        Ok(checkout)
+    }
+
     /// The source that the user asked for.
-    pub fn wish(&self) -> mercurial::SourceChoice<'_> {
+    fn wish(&self) -> mercurial::SourceChoice<'_> {
         mercurial::SourceChoice {
             source: self.source.as_deref(),
             of_image: self.image_source,

@@ -2,6 +2,7 @@
 
 mod cells;
 mod drive;
+mod history;
 mod project;
 mod resolve;
 mod watch;
@@ -9,6 +10,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::project::source::SourceSize;
 use model::base::text;
 use model::fault::Fault;
 use model::preparation::Preparation;
@@ -23,7 +25,7 @@ use crate::command::on_machine_args::OnMachineArgs;
 use crate::command::parting_args::PartingArgs;
 use crate::command::run::project::Project;
 use crate::command::run::resolve::{Resolved, ResolvedCell};
-use crate::command::session::Session;
+use crate::command::session::{Ending, Session};
 use crate::command::source_args::SourceArgs;
 use crate::command::variable_args::VariableArgs;
 use crate::compose::Context;
@@ -47,6 +49,10 @@ pub struct Args {
     shell: Option<String>,
     #[command(flatten)]
     files: SourceArgs,
+    /// Send the history too, so that `git` or `hg` work in the folder on the machine: what branches, tags and the index lead to, and none of this
+    /// computer's settings, hooks and credentials
+    #[arg(long)]
+    history: bool,
     /// Say which machines would be made, from what image and at what price, and what would be sent; make nothing
     #[arg(long, conflicts_with_all = ["plan", "detach"])]
     dry_run: bool,
@@ -147,18 +153,45 @@ pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     if args.plan {
         return show_plan(&context, &args, &project).await;
     }
-    let resolved = args.resolve(&context, kind, project).await?;
+    let mut resolved = args.resolve(&context, kind, project).await?;
     if args.dry_run {
         return show_machines(&context, &args, &resolved).await;
     }
     let parting = context.parting(args.parting.wait_gone);
     let session = Session::begin_on(context, RUN, kind).await?.parting(Arc::new(parting));
     session.works_at(resolved.cells.first().and_then(|cell| cell.command.place()));
-    let ended = match resolved.cells.as_slice() {
-        [cell] if cell.point.name().is_none() => drive::drive(&session, &args, &resolved, cell).await,
-        several => cells::drive(&session, &args, &resolved, several).await,
-    };
+    let ended = drive_all(&session, &args, &mut resolved).await;
+    let ended = history::remove(&session).and(ended);
     command_end::close(session, ended).await
+}
+
+/// Runs the command in all of its cells, with what travels beside its files.
+async fn drive_all(session: &Session, args: &Args, resolved: &mut Resolved) -> Result<Ending, Fault> {
+    let source = resolved.cells.first().and_then(|cell| cell.command.source.clone());
+    if let (Some(history), Some(source)) = (&resolved.history, source) {
+        let packed = history::pack(session, &source.top, history).await?;
+        resolved.cells.iter_mut().for_each(|cell| cell.command.history = Some(Arc::clone(&packed)));
+    }
+    match resolved.cells.as_slice() {
+        [cell] if cell.point.name().is_none() => drive::drive(session, args, resolved, cell).await,
+        several => cells::drive(session, args, resolved, several).await,
+    }
+}
+
+/// What would be sent, for programs.
+#[derive(serde::Serialize)]
+struct Planned {
+    #[serde(flatten)]
+    size: SourceSize,
+    /// How many revisions, and about how many bytes, the history has that is sent as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<PlannedHistory>,
+}
+
+#[derive(serde::Serialize)]
+struct PlannedHistory {
+    revisions: u64,
+    bytes: u64,
 }
 
 /// Says which machines would be made.
@@ -168,23 +201,30 @@ async fn show_machines(context: &Context, args: &Args, resolved: &Resolved) -> R
         wanted.push(Wanted { cell: point.name(), kind: resolved.kind, machines: 1, plan: plan.as_ref(), order });
     }
     let source = resolved.cells.first().and_then(|cell| cell.command.brings());
+    let history = resolved.history.as_ref().map(|history| format!("; {}", history.outline()));
+    let source = source.map(|source| source + &history.unwrap_or_default());
     dry_run::show(context, &wanted, source, args.json).await
 }
 
 /// Prints what would be sent.
 async fn show_plan(context: &Context, args: &Args, project: &Project) -> Result<i32, Fault> {
-    let source = args.files.find(&project.folder).await?;
-    let screen = &context.screen;
+    let source = args.files.travel.find(&project.folder).await?;
+    let (screen, history) = (&context.screen, args.history_of(&source).await?);
     if args.json {
-        screen.json(&source.size());
+        let history = history.map(|history| PlannedHistory { revisions: history.revisions, bytes: history.bytes });
+        screen.json(&Planned { size: source.size(), history });
         return Ok(error::exit::OK);
     }
     for path in &source.paths {
         screen.data(&format!("{}\n", path.display()));
     }
-    for path in args.files.refused(&source)? {
+    for path in args.files.travel.refused(&source)? {
         screen.message(&format!("Would be refused without `--allow-file`: {}", path.display()));
     }
     screen.message(&source.outline());
+    if let Some(history) = history {
+        screen.message(&format!("With {}", history.outline()));
+        history.remarks.iter().for_each(|remark| screen.message(&format!("warning: {remark}")));
+    }
     Ok(error::exit::OK)
 }

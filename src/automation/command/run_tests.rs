@@ -22,7 +22,7 @@ use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, Test
 use crate::command::test_run::run_tests;
 use crate::command::testing::DECLARED;
 use crate::command::unfit::refuse_options;
-use crate::compose::{Context, current_folder};
+use crate::compose::{Context, current_folder, home};
 
 /// The options of `automation run-tests`.
 #[derive(Debug, clap::Args)]
@@ -91,7 +91,7 @@ impl Declared {
             return Ok(Self { declaration, around, set_up: None });
         }
         let folder = args.source.clone().map_or_else(current_folder, Ok)?;
-        let file = ProjectFile::find(&folder)?.ok_or_else(|| {
+        let file = ProjectFile::find(&folder, home().ok().as_deref())?.ok_or_else(|| {
             let (name, folder) = (project::file::NAME, folder.display());
             Fault::usage(format!("nothing says which tests there are: there is no `{name}` for `{folder}`"))
                 .hint("Name a file with `--config FILE`; `docs/runners.md` explains its keys, `--presets` lists what is known.")
@@ -99,7 +99,7 @@ impl Declared {
         let suite = file.suite(args.suite.as_deref())?;
         let (declaration, around) = declared::load_suite(&file.path, suite)?;
         let usual = file.usual();
-        let set_up = usual.setup.as_deref().map(|setup| SetUp::read(setup, file.root())).transpose()?;
+        let set_up = usual.setup.as_ref().map(|setup| setup.set_up(file.root())).transpose()?;
         let around = Surroundings {
             source: around.source.or_else(|| Some(file.root().to_owned())),
             image: around.image.or(usual.image),

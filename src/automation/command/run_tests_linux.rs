@@ -82,7 +82,7 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
         context.require_platform(*kind, mercurial::LinuxTests::PLATFORM)?;
     }
     let current = current_folder()?;
-    let checkout = mercurial::find(&args.mercurial.wish(), &current).await?;
+    let checkout = args.mercurial.checkout(&current, &context.screen).await?;
     let resolve =
         |tests: &[String]| mercurial::resolve_tests(tests, &current, checkout.as_ref(), args.mercurial.image_source);
     let wanted = wanted.into_iter().map(|(point, tests)| Ok((point, resolve(&tests)?)));

@@ -69,7 +69,7 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     context.require_platform(kind, WindowsWork::PLATFORM)?;
     let ttl = args.testing.lifetime(kind)?;
     let current = current_folder()?;
-    let checkout = mercurial::find(&args.mercurial.wish(), &current).await?;
+    let checkout = args.mercurial.checkout(&current, &context.screen).await?;
     let image = args.image.plan(&context, kind).await?;
     let order = WindowsImage::order(image.as_ref(), &args.hardware, &context, ttl);
     let ssh = context.ssh()?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use model::base::text;
 use model::fault::Fault;
-use project::source::Source;
+use project::source::{Source, SourceSize};
 
 use crate::ui::{Screen, confirm};
 
@@ -15,15 +15,35 @@ const MOST_BYTES: u64 = 1 << 30;
 /// How many files a refusal names.
 const NAMED: usize = 100;
 
-/// The files that travel.
+fn allows_nothing(name: &Path) -> Fault {
+    Fault::usage(format!("`--allow-file {}` allows nothing", name.display()))
+        .hint("It names a file that would be refused otherwise, by its path below the folder that is sent; `run --plan` lists those.")
+}
+
+/// The folder whose files travel, and which of them.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SourceArgs {
     /// The folder to send [default: the current one, or for a command of `automation.toml` the folder of that]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
+    /// Which of its files travel.
+    #[command(flatten)]
+    pub travel: TravelArgs,
+}
+
+/// Which files of a folder travel.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct TravelArgs {
     /// Send those of the ignored files too that match: a path below the folder; may be repeated
     #[arg(long, value_name = "GLOB")]
     include_ignored: Vec<String>,
+    #[command(flatten)]
+    unseen: UnseenArgs,
+}
+
+/// What is done about files that nobody may have meant to send.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct UnseenArgs {
     /// Send this file although it looks like a credential; may be repeated
     #[arg(long, value_name = "FILE")]
     allow_file: Vec<PathBuf>,
@@ -42,10 +62,30 @@ impl SourceArgs {
             named => Ok(named),
         }
     }
+}
 
+impl TravelArgs {
     /// The files of `folder`.
     pub async fn find(&self, folder: &Path) -> Result<Source, Fault> {
         Source::find_with(folder, &self.include_ignored).await
+    }
+
+    /// The files that look like credentials and were not allowed.
+    pub fn refused<'a>(&self, source: &'a Source) -> Result<Vec<&'a Path>, Fault> {
+        self.unseen.refused(source)
+    }
+
+    /// Refuses files that look like credentials, and asks where there is very much to send: the source, and `further` bytes with it.
+    pub fn check(&self, source: &Source, further: u64, screen: &Screen) -> Result<(), Fault> {
+        let size = source.size();
+        self.unseen.check(source, SourceSize { bytes: size.bytes + further, ..size }, screen)
+    }
+}
+
+impl UnseenArgs {
+    /// Refuses to allow a file where none travels that nobody has seen.
+    pub fn require_unused(&self) -> Result<(), Fault> {
+        self.allow_file.first().map_or(Ok(()), |name| Err(allows_nothing(name)))
     }
 
     /// The files that look like credentials and were not allowed.
@@ -54,14 +94,13 @@ impl SourceArgs {
         // A leading `./` means nothing.
         let allowed: Vec<&Path> = self.allow_file.iter().map(|name| name.strip_prefix(".").unwrap_or(name)).collect();
         if let Some(odd) = allowed.iter().find(|name| !found.contains(name)) {
-            return Err(Fault::usage(format!("`--allow-file {}` allows nothing", odd.display()))
-                .hint("It names a file that would be refused otherwise, by its path below the folder that is sent; `--plan` lists those."));
+            return Err(allows_nothing(odd));
         }
         Ok(found.into_iter().filter(|path| !allowed.contains(path)).collect())
     }
 
-    /// Refuses files that look like credentials, and asks where there is very much to send.
-    pub fn check(&self, source: &Source, screen: &Screen) -> Result<(), Fault> {
+    /// Refuses files that look like credentials, and asks where `size`, which would be sent of the source, is very much.
+    pub fn check(&self, source: &Source, size: SourceSize, screen: &Screen) -> Result<(), Fault> {
         let refused = self.refused(source)?;
         if !refused.is_empty() {
             let named = refused.len().min(NAMED);
@@ -76,7 +115,6 @@ impl SourceArgs {
                 "Have {them} ignored by your version control system, move {them} away, or send {them} all the same with `--allow-file FILE`."
             )));
         }
-        let size = source.size();
         if self.yes || size.files <= MOST_FILES && size.bytes <= MOST_BYTES {
             return Ok(());
         }

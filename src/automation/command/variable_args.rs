@@ -5,7 +5,7 @@ use std::path::Path;
 
 use model::base::text;
 use model::fault::Fault;
-use project::command::Secrets;
+use project::command::{Secrets, check_variable};
 
 use crate::compose::variables;
 
@@ -32,28 +32,13 @@ struct Variable {
     value: Option<String>,
 }
 
-/// Names that the machine's shell keeps for itself: it refuses to set them.
-const KEPT: [&str; 8] = ["BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID", "_", "TMPDIR"];
-
-/// Refuses what cannot be the name of a variable for a command.
-pub fn check_name(name: &str) -> Result<(), String> {
-    let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    if !begins || !name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_') {
-        return Err(format!("`{name}` is not the name of a variable: letters, digits and `_`, no digit first"));
-    }
-    match KEPT.contains(&name) {
-        true => Err(format!("`{name}` is set by the machine itself")),
-        false => Ok(()),
-    }
-}
-
 impl Variable {
     fn parse(text: &str) -> Result<Self, String> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text, None),
         };
-        check_name(name)?;
+        check_variable(name)?;
         if value.as_ref().is_some_and(|value| value.contains('\0')) {
             return Err(format!("the value of `{name}` has a NUL byte"));
         }

@@ -105,7 +105,8 @@ pub struct Context {
     pub sites: SiteBuilder,
 }
 
-fn home() -> Result<PathBuf, Fault> {
+/// The home directory of the person.
+pub(crate) fn home() -> Result<PathBuf, Fault> {
     dirs::home_dir()
         .filter(|home| home.is_absolute())
         .ok_or_else(|| Fault::outside("cannot tell the home directory").hint("Set `HOME`, or give `--state-path DIR`."))

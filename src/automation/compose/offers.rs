@@ -13,7 +13,7 @@ use project::mercurial;
 use state::journal::glance;
 use state::settings::known_keys;
 
-use crate::compose::{current_folder, providers, sections, state_path};
+use crate::compose::{current_folder, home, providers, sections, state_path};
 use crate::globals::Globals;
 
 /// How many runs and machines are offered: more than anybody reads.
@@ -125,7 +125,7 @@ impl Offers {
 
     /// The commands of the project's own file.
     pub fn project_commands(&self) -> Vec<Offer> {
-        let file = current_folder().ok().and_then(|folder| ProjectFile::find(&folder).ok()?);
+        let file = current_folder().ok().and_then(|folder| ProjectFile::find(&folder, home().ok().as_deref()).ok()?);
         let offer = |(name, words): (&str, Option<&str>)| match words {
             Some(words) => Offer::new(name, words),
             None => Offer::bare(name),

@@ -8,6 +8,7 @@ use model::connection::Process;
 use model::exit::Exit;
 use model::fault::Fault;
 use model::preparation::UserCommand;
+use model::run::RunFolder;
 use model::task::Terminal;
 
 use crate::command::{CommandExit, CommandOutcome, CommandRecords, CommandTask, complete, settle};
@@ -26,6 +27,14 @@ pub trait Conversation: Send + Sync {
     async fn join(&self, process: Box<dyn Process>) -> Result<Exit, Fault>;
 }
 
+/// The file in a run's folder that says that its command was begun on a terminal.
+const MARK: &str = "on-terminal";
+
+/// Whether the command of a run was begun on a terminal: then it ended with its driver.
+pub fn was_on_terminal(folder: &dyn RunFolder) -> bool {
+    folder.path().join(MARK).exists()
+}
+
 /// Runs the command to its end. Nothing of it is kept, so it cannot be followed by another process.
 pub(super) async fn run_on_terminal(
     run: &Run,
@@ -36,6 +45,9 @@ pub(super) async fn run_on_terminal(
     conversation: &dyn Conversation,
 ) -> Result<Completion<Option<CommandOutcome>>, Fault> {
     let connection = durable.direct().await?;
+    let mark = records.folder.path().join(MARK);
+    std::fs::write(&mark, "")
+        .map_err(|error| Fault::outside(format!("cannot write `{}`", mark.display())).because(error))?;
     let began = Instant::now();
     let process = connection.start(&command.run_on_terminal(durable.folder(), conversation.terminal())).await?;
     let (process, over) = Timed::new(process, task.begun.limit);

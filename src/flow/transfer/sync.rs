@@ -32,6 +32,8 @@ const LISTING: OutputLimits = OutputLimits { bytes: 512 << 20, time: Duration::f
 pub struct SyncRequest {
     /// The folder here.
     pub from: PathBuf,
+    /// The paths below it that are meant, a folder before its entries; none for all that is in it.
+    pub paths: Option<Vec<PathBuf>>,
     /// The folder on the machine; it is made if it is missing, in a folder that exists.
     pub to: String,
     /// The most entries that may be removed; a dry run shows them all.
@@ -72,8 +74,11 @@ pub async fn sync(
     teller: &Teller,
     wanted: &SyncRequest,
 ) -> Result<SyncSummary, Fault> {
-    let from = wanted.from.clone();
-    let survey = tokio::task::spawn_blocking(move || local::survey(&from));
+    let (from, paths) = (wanted.from.clone(), wanted.paths.clone());
+    let survey = tokio::task::spawn_blocking(move || match paths {
+        Some(paths) => local::survey_some(&from, &paths),
+        None => local::survey(&from),
+    });
     let looking = async {
         let connection = connect.await?;
         let there = look(connection.as_ref(), &wanted.to).await?;
@@ -95,8 +100,9 @@ pub async fn sync_some(
     paths: &[PathBuf],
     to: &str,
 ) -> Result<SyncSummary, Fault> {
-    let wanted = SyncRequest { from: from.to_owned(), to: to.to_owned(), max_delete: usize::MAX, dry_run: false };
     let (top, paths) = (from.to_owned(), paths.to_vec());
+    let wanted =
+        SyncRequest { from: top.clone(), paths: None, to: to.to_owned(), max_delete: usize::MAX, dry_run: false };
     let survey = tokio::task::spawn_blocking(move || local::survey_some(&top, &paths));
     let (here, there) = tokio::join!(survey, look(connection, to));
     let here = here.map_err(|error| unread(from).because(error))??;

@@ -19,6 +19,9 @@ use crate::transfer::artifacts::{Patterns, free_bytes};
 use crate::transfer::sync::local::{hash, hex};
 use crate::transfer::sync::{ask, is_ours, look, names, remote};
 
+/// The permissions that are compared and brought back.
+const MODE: u32 = 0o777;
+
 /// The files to bring back, with what they were when they were sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncBack {
@@ -28,6 +31,9 @@ pub struct SyncBack {
     pub wanted: Patterns,
     /// The SHA-256 of each file that was sent and matches, by the [`key`] of its path below the folder.
     before: BTreeMap<String, String>,
+    /// Its permissions then.
+    #[serde(default)]
+    modes: BTreeMap<String, u32>,
     /// Names of files and folders that are never brought back, wherever they lie: programs here would do what is in them.
     closed: Vec<String>,
 }
@@ -63,18 +69,49 @@ impl SyncBack {
         }
         let matchers = wanted.patterns.iter().map(|pattern| pattern.matcher()).collect::<Result<Vec<_>, _>>()?;
         let exclusions = wanted.exclusions()?;
-        let mut before = BTreeMap::new();
+        let (mut before, mut modes) = (BTreeMap::new(), BTreeMap::new());
         for path in sent {
             let matches = matchers.iter().any(|matcher| matcher.is_match(path)) && !exclusions.has("", path);
             let whole = folder.join(path);
-            if matches && whole.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            if let Some(found) = whole.symlink_metadata().ok().filter(|found| matches && found.is_file()) {
+                modes.insert(key(path), found.mode() & MODE);
                 let bytes = std::fs::read(&whole)
                     .map_err(|error| Fault::outside(format!("cannot read `{}`", whole.display())).because(error))?;
                 before.insert(key(path), hex(&hash(&bytes)));
             }
         }
         let closed = closed.iter().map(|name| (*name).to_owned()).collect();
-        Ok(Self { folder: folder.to_owned(), wanted, before, closed })
+        Ok(Self { folder: folder.to_owned(), wanted, before, modes, closed })
+    }
+
+    /// The permissions that a file has on the machine, where they were changed there.
+    fn changed_mode(&self, path: &Path, there: u32) -> Option<u32> {
+        self.modes.get(&key(path)).filter(|before| **before != there & MODE).map(|_| there & MODE)
+    }
+
+    /// Gives a file the permissions that it was given on the machine; none where it has them already, and whether they could be given: not where
+    /// they were changed here as well, or where there is no plain file any more.
+    fn set_mode(&self, path: &Path, mode: u32) -> std::io::Result<Option<bool>> {
+        let mut here = self.folder.clone();
+        for part in path.parent().unwrap_or(Path::new("")) {
+            here.push(part);
+            if !here.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                return Ok(Some(false));
+            }
+        }
+        let here = self.folder.join(path);
+        let Some(found) = here.symlink_metadata().ok().filter(std::fs::Metadata::is_file) else {
+            return Ok(Some(false));
+        };
+        let now = found.mode() & MODE;
+        if now == mode {
+            return Ok(None);
+        }
+        let is_as_sent = self.modes.get(&key(path)) == Some(&now);
+        if is_as_sent {
+            std::fs::set_permissions(&here, std::fs::Permissions::from_mode(mode))?;
+        }
+        Ok(Some(is_as_sent))
     }
 
     /// Whether the file `fetched` may take the place of what is at `path` below the folder; none where it is there already.
@@ -101,17 +138,19 @@ impl SyncBack {
         Some(false)
     }
 
-    /// Puts a file in its place, whole or not at all.
-    fn write(&self, path: &Path, fetched: &Path) -> std::io::Result<()> {
+    /// Puts a file in its place, whole or not at all; with the permissions that it was given on the machine, if it was given any.
+    fn write(&self, path: &Path, fetched: &Path, mode: Option<u32>) -> std::io::Result<()> {
         let target = self.folder.join(path);
         let parent = target.parent().unwrap_or(&self.folder);
         std::fs::create_dir_all(parent)?;
         let before = target.metadata().ok();
-        let mode = before.as_ref().map_or_else(|| fetched.metadata(), |found| Ok(found.clone()))?.permissions();
+        let usual = before.as_ref().map_or_else(|| fetched.metadata(), |found| Ok(found.clone()))?.mode();
+        let as_sent = before.as_ref().is_none_or(|found| self.modes.get(&key(path)) == Some(&(found.mode() & MODE)));
+        let mode = mode.filter(|_| as_sent).unwrap_or(usual);
         let mut new = tempfile::Builder::new().prefix(".automation-").tempfile_in(parent)?;
         std::io::copy(&mut std::fs::File::open(fetched)?, &mut new)?;
         new.flush()?;
-        new.as_file().set_permissions(std::fs::Permissions::from_mode(mode.mode() & 0o777))?;
+        new.as_file().set_permissions(std::fs::Permissions::from_mode(mode & MODE))?;
         if let Some(before) = before {
             // Root works in folders of others, too; anybody else can only keep what is theirs.
             let (owner, group) = (Uid::from_raw(before.uid()), Gid::from_raw(before.gid()));
@@ -160,7 +199,7 @@ pub async fn sync_back(
     let step = teller.begin(Work::SyncingBack);
     let mut done = SyncedBack { folder: into.to_owned(), ..SyncedBack::default() };
     let found = matching(connection, root, files, &mut done).await?;
-    let known: Vec<PathBuf> = found.iter().filter(|path| files.before.contains_key(&key(path))).cloned().collect();
+    let known: Vec<PathBuf> = found.keys().filter(|path| files.before.contains_key(&key(path))).cloned().collect();
     let mut same: BTreeSet<PathBuf> = BTreeSet::new();
     if !known.is_empty() {
         let printed = ask(connection, guest::of(connection.platform()).sync_hash(root).stdin(names(&known))).await?;
@@ -174,7 +213,7 @@ pub async fn sync_back(
         // Not even the machine's user reads these, as when they were sent.
         same.extend(known.iter().filter(|path| !hashed.contains(path.as_path())).cloned());
     }
-    let changed: Vec<PathBuf> = found.difference(&same).cloned().collect();
+    let changed: Vec<PathBuf> = found.keys().filter(|path| !same.contains(*path)).cloned().collect();
     let mut moved = Moved { files: 0, bytes: 0 };
     if !changed.is_empty() {
         let failed = |error| Fault::outside(format!("cannot make `{}`", into.display())).because(error);
@@ -187,7 +226,10 @@ pub async fn sync_back(
         let totals = connection.trees()?.download_some(root, &changed, into, free_bytes(into), &progress).await?;
         moved = Moved { files: totals.files, bytes: totals.bytes };
     }
-    place(files, &changed, into, &mut done)?;
+    let modes =
+        found.into_iter().filter_map(|(path, mode)| Some((path.clone(), files.changed_mode(&path, mode)?))).collect();
+    place(files, (&changed, &modes), into, &mut done)?;
+    place_modes(files, modes.iter().filter(|(path, _)| same.contains(*path)), &mut done)?;
     step.finish_with(moved);
     Ok(done)
 }
@@ -197,15 +239,15 @@ fn key(path: &Path) -> String {
     path.as_os_str().as_bytes().escape_ascii().to_string()
 }
 
-/// The paths of files below `root` that match. No link is followed: it could lead anywhere.
+/// The paths of files below `root` that match, with their permissions. No link is followed: it could lead anywhere.
 async fn matching(
     connection: &dyn Connection,
     root: &str,
     files: &SyncBack,
     done: &mut SyncedBack,
-) -> Result<BTreeSet<PathBuf>, Fault> {
+) -> Result<BTreeMap<PathBuf, u32>, Fault> {
     let (there, exclusions) = (look(connection, root).await?, files.wanted.exclusions()?);
-    let (mut all, mut room) = (BTreeSet::new(), free_bytes(&files.folder));
+    let (mut all, mut room) = (BTreeMap::new(), free_bytes(&files.folder));
     let is_closed = |path: &Path| {
         is_ours(path)
             || path.parent().is_some_and(is_ours)
@@ -220,7 +262,7 @@ async fn matching(
             }
             any = true;
             match entry.size <= room {
-                true if all.insert(path.clone()) => room -= entry.size,
+                true if all.insert(path.clone(), entry.mode).is_none() => room -= entry.size,
                 true => {}
                 false => done.unreadable.push(format!("{} ({})", path.display(), text::bytes(entry.size))),
             }
@@ -233,7 +275,12 @@ async fn matching(
 }
 
 /// Puts the fetched files of these names into their places; those that cannot go there stay.
-fn place(files: &SyncBack, paths: &[PathBuf], into: &Path, done: &mut SyncedBack) -> Result<(), Fault> {
+fn place(
+    files: &SyncBack,
+    (paths, modes): (&[PathBuf], &BTreeMap<PathBuf, u32>),
+    into: &Path,
+    done: &mut SyncedBack,
+) -> Result<(), Fault> {
     for path in paths {
         let (fetched, name) = (into.join(path), path.display().to_string());
         if !fetched.is_file() {
@@ -247,7 +294,7 @@ fn place(files: &SyncBack, paths: &[PathBuf], into: &Path, done: &mut SyncedBack
                 continue;
             }
             Some(true) => {
-                files.write(path, &fetched).map_err(|error| {
+                files.write(path, &fetched, modes.get(path).copied()).map_err(|error| {
                     Fault::outside(format!("cannot write `{}`", files.folder.join(path).display())).because(error)
                 })?;
                 done.written.push(name);
@@ -258,6 +305,28 @@ fn place(files: &SyncBack, paths: &[PathBuf], into: &Path, done: &mut SyncedBack
         for folder in fetched.ancestors().skip(1).take_while(|folder| folder.starts_with(into)) {
             if std::fs::remove_dir(folder).is_err() {
                 break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives files whose content is the same on both sides the permissions that they were given on the machine.
+fn place_modes<'a>(
+    files: &SyncBack,
+    modes: impl Iterator<Item = (&'a PathBuf, &'a u32)>,
+    done: &mut SyncedBack,
+) -> Result<(), Fault> {
+    for (path, mode) in modes {
+        let set = files.set_mode(path, *mode).map_err(|error| {
+            let here = files.folder.join(path);
+            Fault::outside(format!("cannot set the permissions of `{}`", here.display())).because(error)
+        })?;
+        match set {
+            None => {}
+            Some(true) => done.written.push(path.display().to_string()),
+            Some(false) => {
+                done.conflicts.push(format!("{} (its permissions, {mode:o} on the machine)", path.display()))
             }
         }
     }
@@ -306,7 +375,8 @@ mod tests {
         std::fs::set_permissions(here.join("a.txt"), std::fs::Permissions::from_mode(0o640)).unwrap();
         std::fs::set_permissions(into.join("new/f.txt"), std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut done = SyncedBack { folder: into.clone(), ..SyncedBack::default() };
-        place(&files, &names.map(PathBuf::from), &into, &mut done).unwrap();
+        let modes = [("a.txt".into(), 0o755)].into();
+        place(&files, (&names.map(PathBuf::from), &modes), &into, &mut done).unwrap();
         assert_eq!(done.written, ["a.txt", "new/f.txt"]);
         assert_eq!(done.conflicts, ["sub/b.txt", "gone.txt", "folder.txt", "link.txt", "way/e.txt"]);
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
@@ -323,10 +393,31 @@ mod tests {
         let (_place, files, into) = noted(&[("a.txt", "1")]);
         std::fs::write(into.join("a.txt"), "2").unwrap();
         let mut done = SyncedBack { folder: into.clone(), ..SyncedBack::default() };
-        place(&files, &[PathBuf::from("a.txt")], &into, &mut done).unwrap();
+        place(&files, (&[PathBuf::from("a.txt")], &BTreeMap::new()), &into, &mut done).unwrap();
         assert_eq!((done.fault().is_none(), into.exists(), done.written.len()), (true, false, 1));
         let missing = SyncedBack { missing: vec!["x".to_owned()], ..SyncedBack::default() };
         assert!(missing.fault().unwrap().line().contains("nothing matches: x"));
         assert!(SyncBack::note(&files.folder, &[], (&["/etc/*".to_owned()], &[]), &[]).is_err());
+    }
+
+    #[test]
+    fn permissions_alone_come_back_unless_they_were_changed_here_too() {
+        let (_place, files, _) = noted(&[("a.txt", "1"), ("b.txt", "1"), ("gone.txt", "1"), ("same.txt", "1")]);
+        let here = |path: &str| files.folder.join(path);
+        let mode = |path: &str| here(path).metadata().unwrap().permissions().mode() & MODE;
+        let before = mode("a.txt");
+        assert_eq!((files.changed_mode(Path::new("a.txt"), 0o100_000 | before), before & 0o111), (None, 0));
+        assert_eq!(files.changed_mode(Path::new("a.txt"), 0o100_755), Some(0o755));
+        assert_eq!(files.changed_mode(Path::new("new.txt"), 0o755), None, "a new file comes whole");
+        std::fs::set_permissions(here("b.txt"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(here("same.txt"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::remove_file(here("gone.txt")).unwrap();
+        let modes: BTreeMap<PathBuf, u32> =
+            ["a.txt", "b.txt", "gone.txt", "same.txt"].map(|path| (path.into(), 0o755)).into();
+        let mut done = SyncedBack::default();
+        place_modes(&files, modes.iter(), &mut done).unwrap();
+        assert_eq!((mode("a.txt"), mode("b.txt"), done.written), (0o755, 0o600, vec!["a.txt".to_owned()]));
+        let told = done.conflicts.join(" ");
+        assert!(told.contains("b.txt (its permissions, 755 on the machine)") && told.contains("gone.txt"), "{told}");
     }
 }

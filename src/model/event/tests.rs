@@ -66,6 +66,7 @@ fn works() -> Vec<Work> {
         Work::WaitingForBuild { what: "0123".into() },
         Work::RestoringBuild { what: "0123".into() },
         Work::ListingTests,
+        Work::PackingHistory { of: "/home/me/x".into() },
         Work::SendingFiles { from: "/home/me/x".into() },
         Work::SettingUp { what: "apt-get install -y libfoo-dev".into() },
         Work::RunningTests,
@@ -360,6 +361,7 @@ fn the_words_of_every_kind() {
     Begin("Building 0123")
     Begin("Restoring the build of 0123")
     Begin("Listing the tests")
+    Begin("Packing the history of /home/me/x")
     Begin("Sending the files of /home/me/x")
     Begin("Setting up: apt-get install -y libfoo-dev")
     Begin("Running the tests")

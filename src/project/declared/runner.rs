@@ -256,7 +256,8 @@ impl Preparation for DeclaredTests {
         )];
         if let Some(source) = &self.source {
             let (from, paths) = (source.top.clone(), source.paths.clone());
-            let files = FilesToSend { from, paths, to: work_folder::SOURCE.to_owned(), syncs: self.again };
+            let (name, to) = (from.display().to_string(), work_folder::SOURCE.to_owned());
+            let files = FilesToSend { name, from, paths, to, syncs: self.again };
             jobs.push(Job::SendFiles(Box::new(files)));
         }
         if let Some(config::Command { what, limit, .. }) = &self.declaration.setup {

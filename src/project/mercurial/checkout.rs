@@ -7,8 +7,10 @@ use std::time::Duration;
 use model::event::TestsEvent;
 use model::fault::Fault;
 
+use crate::mercurial::build_files::shapes_build;
 use crate::mercurial::names;
 use crate::mercurial::needs::BuildNeeds;
+use crate::mercurial::new_files::NewFiles;
 use crate::mercurial::release::version::ReleaseVersion;
 use crate::program::hg;
 
@@ -60,18 +62,25 @@ pub struct Checkout {
     pub tag: Option<String>,
     /// The names of the tests in it, sorted.
     pub tests: Vec<String>,
-    /// Uncommitted changes as a Git-style patch, when they are to be sent and there are any.
+    /// Uncommitted changes of tracked files as a Git-style patch, when they are to be sent and there are any.
     pub patch: Option<Vec<u8>>,
-    /// Whether they change files that a build reads, rather than only files that are read in place when Mercurial runs.
+    /// The files that `hg` neither knows nor ignores, when they are to be sent and there are any.
+    pub new_files: Option<NewFiles>,
+    /// Whether these change files that a build reads, rather than only files that are read in place when Mercurial runs.
     pub rebuilds: bool,
     /// A remark on the uncommitted changes, where the user might expect otherwise.
     pub remark: Option<TestsEvent>,
 }
 
 impl Checkout {
+    /// Whether uncommitted changes are sent with the changeset.
+    pub fn has_changes(&self) -> bool {
+        self.patch.is_some() || self.new_files.is_some()
+    }
+
     /// The source, in words.
     pub fn words(&self) -> String {
-        let changes = if self.patch.is_some() { " with uncommitted changes" } else { "" };
+        let changes = if self.has_changes() { " with uncommitted changes" } else { "" };
         format!("revision {} of {}{changes}", self.node, self.root.display())
     }
 
@@ -94,7 +103,7 @@ impl Checkout {
 
     /// The same of several files, by their paths.
     pub(crate) async fn read_some(&self, paths: &[&str]) -> Result<BTreeMap<String, String>, Fault> {
-        if self.patch.is_some() {
+        if self.has_changes() {
             let text = |path: &&str| Some(((*path).to_owned(), std::fs::read_to_string(self.root.join(path)).ok()?));
             return Ok(paths.iter().filter_map(text).collect());
         }
@@ -248,7 +257,7 @@ pub fn resolve_tests(
 /// The fault of a test whose file is there, but is not a part of what is sent.
 fn not_sent(file: &str) -> Fault {
     Fault::usage(format!("`{file}` is not in the source under test, though the file is there"))
-        .hint("`hg add` and `hg commit` it; a file that is added and not committed is sent with `--working-copy`.")
+        .hint("`hg add` and `hg commit` it; a file that is not committed is sent with `--working-copy`, unless a rule ignores it.")
 }
 
 fn unversioned(root: &Path, wish: &SourceChoice<'_>) -> Fault {
@@ -294,11 +303,16 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
         return Err(Fault::usage(format!("`{revision}` is secret, and secret changesets do not travel"))
             .hint("`hg phase --draft` makes it a draft; the machine keeps it a draft."));
     }
-    let patch = if wish.working_copy { read_patch(&root, revision, &node).await? } else { None };
+    let (patch, new_files) = match wish.working_copy {
+        true => (read_patch(&root, revision, &node).await?, NewFiles::find(&root).await?),
+        false => (None, None),
+    };
+    let is_sent = patch.is_some() || new_files.is_some();
     // Each of the two starts `hg`, which takes most of its time.
-    let (remark, files) =
-        tokio::try_join!(remark(&root, wish, patch.is_some()), files(&root, &node, wish.working_copy))?;
-    let rebuilds = patch.is_some() && changed_files(&root).await?.iter().any(|path| shapes_build(path));
+    let (remark, mut files) = tokio::try_join!(remark(&root, wish, is_sent), files(&root, &node, wish.working_copy))?;
+    files.extend(new_files.iter().flat_map(|new| &new.source.paths).map(|path| path.to_string_lossy().into_owned()));
+    let rebuilds = new_files.as_ref().is_some_and(NewFiles::shape_build)
+        || patch.is_some() && changed_files(&root).await?.iter().any(|path| shapes_build(path));
     if !files.iter().any(|file| file == RUNNER) {
         return Err(no_runner(&root, wish, &node));
     }
@@ -307,8 +321,8 @@ async fn resolve(root: PathBuf, wish: &SourceChoice<'_>) -> Result<Checkout, Fau
         version => version,
     };
     let tests = files.iter().filter_map(|file| test_name(file)).map(str::to_owned).collect();
-    let tag = release_tag(&tags, &distance).filter(|_| patch.is_none());
-    Ok(Checkout { root, node, version, tag, tests, patch, rebuilds, remark })
+    let tag = release_tag(&tags, &distance).filter(|_| !is_sent);
+    Ok(Checkout { root, node, version, tag, tests, patch, new_files, rebuilds, remark })
 }
 
 /// The fault of a revision that `hg` does not find, or of a repository that it cannot read.
@@ -438,40 +452,4 @@ pub(crate) async fn changed_files(root: &Path) -> Result<Vec<String>, Fault> {
     }
     let paths = said.stdout.split(|byte| *byte == 0).filter(|path| !path.is_empty());
     Ok(paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
-}
-
-/// Whether a build reads the file. A file that is not known to be read in place may be part of a build.
-fn shapes_build(path: &str) -> bool {
-    const IN_PLACE: [&str; 6] =
-        ["tests/", "doc/", "relnotes/", "mercurial/helptext/", "mercurial/templates/", "mercurial/defaultrc/"];
-    // Build scripts are written in Python too.
-    const BUILDS: [&str; 3] = ["setup.py", "contrib/python-zstandard/", "mercurial/cffi/"];
-    let starts = |known: &[&str]| known.iter().any(|start| path.starts_with(start));
-    starts(&BUILDS) || !(path.ends_with(".py") || starts(&IN_PLACE))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_build_reads_makes_a_build_stale_and_nothing_else_does() {
-        for path in
-            ["mercurial/commands.py", "hgext/rebase.py", "tests/test-add.t", "tests/x.c", "mercurial/helptext/urls.txt"]
-        {
-            assert!(!shapes_build(path), "{path}");
-        }
-        for path in [
-            "setup.py",
-            "pyproject.toml",
-            "hg",
-            "mercurial/cext/revlog.c",
-            "mercurial/cffi/bdiffbuild.py",
-            "contrib/python-zstandard/setup_zstd.py",
-            "i18n/de.po",
-            "rust/hg-core/src/lib.rs",
-        ] {
-            assert!(shapes_build(path), "{path}");
-        }
-    }
 }

@@ -1,11 +1,13 @@
 //! Mercurial: its source, its test runner.
 
+mod build_files;
 mod checkout;
 mod contract;
 mod flags;
 mod listing;
 mod names;
 mod needs;
+mod new_files;
 mod push;
 pub mod release;
 mod report;
@@ -21,6 +23,7 @@ pub use checkout::{Checkout, SourceChoice, find, resolve_tests};
 pub use contract::{CLAUSES, clauses_on};
 pub use flags::{asking, builds};
 pub use needs::BuildNeeds;
+pub use new_files::NewFiles;
 pub use runner::{LinuxTests, NAME};
 pub use test_files::test_files;
 pub use try_push::{Payload, SentChangeset, TRY_FUNCTION, TryPush};

@@ -59,6 +59,9 @@ pub const NAME: &str = "mercurial";
 /// The runner's folder on every machine.
 const WORK: &str = "/hgwork";
 
+/// The folder in there for the source.
+const SOURCE: &str = "/hgwork/src";
+
 /// The folder for what the runner reports.
 const RESULTS: &str = "/hgwork/results";
 
@@ -174,7 +177,7 @@ impl LinuxTests {
         let what = checkout.short().to_owned();
         Build {
             key: self.image.as_ref().map(|image| self.build_key(image, checkout)),
-            despite: (checkout.patch.is_some() && !checkout.rebuilds)
+            despite: (checkout.has_changes() && !checkout.rebuilds)
                 .then(|| "no file that a build reads has uncommitted changes".to_owned()),
             make: stepped("make", Work::Building { what: what.clone() }),
             restore: stepped("restore", Work::RestoringBuild { what: what.clone() }),
@@ -186,10 +189,10 @@ impl LinuxTests {
     /// The key of a build, from everything that shapes it: the script, the image, the Python, the source.
     fn build_key(&self, image: &Fingerprint, checkout: &Checkout) -> String {
         let patch = checkout.patch.as_deref().filter(|_| checkout.rebuilds).unwrap_or_default();
+        let new_files = checkout.new_files.as_ref().filter(|_| checkout.rebuilds).map(|new| &new.built[..]);
         let mut hash = Sha256::new();
-        for part in
-            [BUILD_TEXT, &image.0, &self.python_version, &checkout.node].map(str::as_bytes).into_iter().chain([patch])
-        {
+        let texts = [BUILD_TEXT, &image.0, &self.python_version, &checkout.node].map(str::as_bytes);
+        for part in texts.into_iter().chain([patch]).chain(new_files) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -226,12 +229,14 @@ impl LinuxTests {
         let checking_out = step(Work::CheckingOut { revision: checkout.short().to_owned() }, finish);
         // Where that is enough, the changeset alone is built: such a build fits whatever else is changed.
         let first = flags::builds_in_place(&self.flags) && !checkout.rebuilds;
-        let applying = checkout.patch.as_ref().map(|patch| {
+        // New files alone make a build stale as well: the script is told, with no patch.
+        let applying = checkout.has_changes().then(|| {
             let command = script(folder, "apply-working-copy.sh").args(first.then_some("--built"));
-            step(Work::ApplyingChanges, command.stdin(patch.clone()))
+            step(Work::ApplyingChanges, command.stdin(checkout.patch.clone().unwrap_or_default()))
         });
+        let adding = checkout.new_files.as_ref().map(|new| new.send(SOURCE));
         let building = flags::builds_in_place(&self.flags).then(|| Job::Build(Box::new(self.build(folder, checkout))));
-        let rest = if first { [building, applying] } else { [applying, building] };
+        let rest = if first { [building, applying, adding] } else { [applying, adding, building] };
         std::iter::once(checking_out).chain(rest.into_iter().flatten()).collect()
     }
 }
@@ -279,7 +284,7 @@ impl LinuxTests {
             program: PROGRAM.to_owned(),
             version: version.as_deref().and_then(facts::word),
             revision: revision.as_deref().and_then(facts::word),
-            working_copy: self.checkout.as_ref().is_some_and(|checkout| checkout.patch.is_some()),
+            working_copy: self.checkout.as_ref().is_some_and(Checkout::has_changes),
             distro: facts.distro,
             python: facts.python,
             filesystem: Some(self.filesystem.to_string()),

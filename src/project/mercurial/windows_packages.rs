@@ -369,6 +369,7 @@ mod tests {
             tag: None,
             tests: Vec::new(),
             patch: None,
+            new_files: None,
             rebuilds: false,
             remark: None,
         }

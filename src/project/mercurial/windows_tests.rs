@@ -85,7 +85,7 @@ impl WindowsTests {
     /// The source, where the step that lists the tests checks it out as well: each step starts Python three times, which takes
     /// longer than what either has to do. Uncommitted changes come between the two.
     fn checked_out_by_list(&self) -> Option<&Checkout> {
-        self.work.checkout.as_ref().filter(|checkout| checkout.patch.is_none())
+        self.work.checkout.as_ref().filter(|checkout| !checkout.has_changes())
     }
 
     /// The tests as the user named them.
@@ -101,7 +101,7 @@ impl WindowsTests {
             program: PROGRAM.to_owned(),
             version: version.as_deref().and_then(facts::word),
             revision: revision.as_deref().and_then(facts::word),
-            working_copy: self.work.checkout.as_ref().is_some_and(|checkout| checkout.patch.is_some()),
+            working_copy: self.work.checkout.as_ref().is_some_and(Checkout::has_changes),
             distro: facts.distro,
             python: facts.python,
             filesystem: None,
@@ -119,7 +119,7 @@ impl Preparation for WindowsTests {
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
         let steps = if self.checked_out_by_list().is_some() { Vec::new() } else { self.work.check_out(folder, true) };
         let steps = steps.into_iter().map(|step| Job::Step(Box::new(step)));
-        std::iter::once(self.work.begin(folder)).chain(steps).collect()
+        std::iter::once(self.work.begin(folder)).chain(steps).chain(self.work.new_files()).collect()
     }
 
     async fn send(&self, target: &Path, teller: &Teller) -> Result<(), Fault> {

@@ -39,6 +39,9 @@ const SHOW_SIGN: &str = include_str!("../../../remote/mercurial/windows/show_sig
 /// The folder of the work on every machine, by whose lock a run holds a machine too.
 pub(super) const FOLDER: &str = "C:/hgdev";
 
+/// The folder in there for the source.
+const SOURCE: &str = "C:/hgdev/src";
+
 /// The repository that receives the source; its `hg` is found by the path of the login.
 const REPOSITORY: Repository = Repository { program: "hg", url: "ssh://hg@machine/C:/hgdev/src" };
 
@@ -109,6 +112,12 @@ impl WindowsWork {
             StepCommand { work: Work::ApplyingChanges, command, limit: PREPARE_LIMIT }
         }));
         steps
+    }
+
+    /// The job that sends the working copy's new files once the source is checked out; none where there are none.
+    pub(super) fn new_files(&self) -> Option<Job> {
+        let checkout = self.checkout.as_ref()?;
+        checkout.new_files.as_ref().map(|new| new.send(SOURCE))
     }
 
     /// The work's turn on a machine that stays.

@@ -10,10 +10,13 @@ use model::work::Work;
 use crate::command::error::exit;
 use crate::command::machine::side::{Side, parse_side};
 use crate::command::signals;
+use crate::command::source_args::TravelArgs;
 use crate::compose::Context;
 
 /// Bring a folder on a machine up to date with one here, sending only what differs.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("include_ignored", |arg| arg.requires("ignore_files")), mut_arg("allow_file", |arg| arg.requires("ignore_files")))]
+#[command(mut_arg("yes", |arg| arg.requires("ignore_files")))]
 pub struct Args {
     /// The folder here
     #[arg(value_name = "FROM")]
@@ -21,6 +24,11 @@ pub struct Args {
     /// The folder on the machine, as `ID:PATH`, or `:PATH` where one is there alone; made where it is missing
     #[arg(value_name = "TO")]
     to: OsString,
+    /// Leave behind what the folder's version control system ignores, and its history: what `run` sends is sent
+    #[arg(long)]
+    ignore_files: bool,
+    #[command(flatten)]
+    travel: TravelArgs,
     /// Remove at most so many entries; where there are more, nothing is sent
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_delete: usize,
@@ -42,7 +50,15 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     if !from.is_dir() {
         return Err(Fault::usage(format!("there is no folder `{}`", from.display())));
     }
-    let wanted = SyncRequest { from, to, max_delete: args.max_delete, dry_run: args.dry_run };
+    let (from, paths) = match args.ignore_files {
+        true => {
+            let source = args.travel.find(&from).await?;
+            args.travel.check(&source, 0, &context.screen)?;
+            (source.top, Some(source.paths))
+        }
+        false => (from, None),
+    };
+    let wanted = SyncRequest { from, paths, to, max_delete: args.max_delete, dry_run: args.dry_run };
     let teller = context.teller();
     let (shown, to) = (wanted.from.display().to_string(), wanted.to.clone());
     let step = teller.begin(Work::Synchronising { from: shown, to });

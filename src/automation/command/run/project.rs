@@ -7,7 +7,7 @@ use model::fault::Fault;
 use project::file::{ProjectCommand, ProjectFile};
 
 use crate::command::run::Args;
-use crate::compose::current_folder;
+use crate::compose::{current_folder, home};
 
 /// What the project's file says of the command, and the folder whose files are sent.
 pub(super) struct Project {
@@ -24,7 +24,7 @@ impl Project {
     pub(super) fn of(args: &Args) -> Result<Self, Fault> {
         let named = args.files.named()?;
         let folder = named.map_or_else(current_folder, |named| Ok(named.to_owned()))?;
-        let file = ProjectFile::find(&folder)?;
+        let file = ProjectFile::find(&folder, home().ok().as_deref())?;
         let root = file.as_ref().map_or(&*folder, ProjectFile::root).to_owned();
         let name = match args.names.as_slice() {
             [] => None,

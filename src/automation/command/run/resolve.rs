@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::project::command::FolderCommand;
-use ::project::file::ProjectCommand;
+use ::project::command::{FolderCommand, check_variable};
+use ::project::file::{ProjectCommand, is_below};
+use ::project::history::History;
 use ::project::image::SetUp;
 use ::project::source::{OWN, Source};
 use flow::order::Order;
@@ -25,7 +26,6 @@ use crate::command::matrix_args::{KnownAxis, in_cell};
 use crate::command::run::project::Project;
 use crate::command::run::{Args, UserArg};
 use crate::command::unfit::{refuse_options, refuse_wait};
-use crate::command::variable_args;
 use crate::compose::Context;
 
 /// The definition of the image where nothing is said.
@@ -58,6 +58,8 @@ pub(super) struct Resolved {
     pub(super) limit: Option<Duration>,
     /// Where its machines come from.
     pub(super) kind: ProviderKind,
+    /// The history that is sent with its files.
+    pub(super) history: Option<History>,
 }
 
 /// One cell of it.
@@ -70,12 +72,6 @@ pub(super) struct ResolvedCell {
     pub(super) plan: Option<ImagePlan>,
     /// The machine.
     pub(super) order: Order,
-}
-
-/// Refuses what is no path below the source.
-fn check_workdir(text: &str) -> Result<(), Fault> {
-    let inside = Path::new(text).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if inside { Ok(()) } else { Err(Fault::usage(format!("`{text}` is not a path below the source"))) }
 }
 
 /// Each point once for each of so many machines.
@@ -109,8 +105,7 @@ impl Args {
         let mut artifacts = self.artifacts.clone();
         artifacts.add(command.artifacts.clone());
         let fetch = artifacts.check(!self.sync_back.is_empty())?;
-        let workdir = self.workdir.clone().or(command.workdir.clone()).unwrap_or_default();
-        check_workdir(&workdir)?;
+        let workdir = self.workdir(&command)?;
         let env = self.variables.resolve(command.env.clone())?;
         let limit = self.timeout.or(command.timeout);
         let lifetime = self.lifetime(kind, limit)?;
@@ -119,7 +114,12 @@ impl Args {
         let choose = |point: &Point| self.choose(context, kind, (&command, &root, &images), point, lifetime);
         let chosen = points.iter().map(choose).collect::<Result<Vec<_>, Fault>>()?;
         let (secrets, input) = (self.variables.secrets()?, self.input()?);
-        let source = self.source(context, &folder, &workdir).await?;
+        let (source, history) = self.source(context, &folder).await?;
+        if !source.has_folder(Path::new(&workdir)) {
+            let why = format!("the folder `{workdir}` is none of those that are sent");
+            let of_file = command.workdir.as_ref().filter(|_| self.workdir.is_none());
+            return Err(of_file.map_or_else(|| Fault::usage(why.clone()), |placed| placed.fault(&why)));
+        }
         if fetch.into.as_ref().is_some_and(|into| into.canonicalize().is_ok_and(|into| into == source.top)) {
             return Err(Fault::usage("`--artifacts` names the folder that is sent, whose files it would replace")
                 .hint("Name another folder; `--sync-back GLOB` brings changed files into the folder itself."));
@@ -142,11 +142,12 @@ impl Args {
             let (workdir, source) = (workdir.clone(), Some(Arc::clone(&source)));
             let stays = self.on.is_given();
             let again = stays || self.watch;
-            let command = FolderCommand { source, words, env, workdir, secrets, input, patience, again, stays };
+            let command =
+                FolderCommand { source, history: None, words, env, workdir, secrets, input, patience, again, stays };
             ResolvedCell { point, command, plan, order }
         };
         let cells = points.into_iter().zip(chosen).map(cell).collect();
-        Ok(Resolved { cells, fetch, sync_back, limit, kind })
+        Ok(Resolved { cells, fetch, sync_back, limit, kind, history })
     }
 
     /// Refuses options that have no meaning where the machine comes from.
@@ -177,7 +178,7 @@ impl Args {
         ];
         for axis in self.matrix.names() {
             if let Some(name) = axis.strip_prefix(VARIABLE) {
-                variable_args::check_name(name).map_err(Fault::usage)?;
+                check_variable(name).map_err(Fault::usage)?;
                 known.push((axis, self.variables.has(name).then_some("--env")));
             }
         }
@@ -192,14 +193,29 @@ impl Args {
         on_machines(points, self.machines)
     }
 
-    /// The files that are sent.
-    async fn source(&self, context: &Context, folder: &Path, workdir: &str) -> Result<Source, Fault> {
-        let source = self.files.find(folder).await?;
-        self.files.check(&source, &context.screen)?;
-        match source.has_folder(Path::new(workdir)) {
-            true => Ok(source),
-            false => Err(Fault::usage(format!("the folder `{workdir}` is none of those that are sent"))),
+    /// The files that are sent, and their history where that was asked for.
+    async fn source(&self, context: &Context, folder: &Path) -> Result<(Source, Option<History>), Fault> {
+        let source = self.files.travel.find(folder).await?;
+        let history = self.history_of(&source).await?;
+        let further = history.as_ref().map_or(0, |history| history.bytes);
+        self.files.travel.check(&source, further, &context.screen)?;
+        Ok((source, history))
+    }
+
+    /// The folder below the source in which the command runs.
+    fn workdir(&self, command: &ProjectCommand) -> Result<String, Fault> {
+        match &self.workdir {
+            Some(workdir) if !is_below(workdir) => {
+                Err(Fault::usage(format!("`{workdir}` is not a path below the source")))
+            }
+            Some(workdir) => Ok(workdir.clone()),
+            None => Ok(command.workdir.as_ref().map(|workdir| workdir.text.clone()).unwrap_or_default()),
         }
+    }
+
+    /// The history of a source, where that was asked for.
+    pub(super) async fn history_of(&self, source: &Source) -> Result<Option<History>, Fault> {
+        Ok(if self.history { Some(History::of(source).await?) } else { None })
     }
 
     /// What the command reads, where that was asked for.
@@ -263,7 +279,7 @@ impl Args {
         }
         let set_up = match (&self.setup, &command.setup) {
             (Some(setup), _) => Some(SetUp::read(setup, Path::new(""))?),
-            (None, Some(setup)) => Some(SetUp::read(setup, root)?),
+            (None, Some(setup)) => Some(setup.set_up(root)?),
             (None, None) => None,
         };
         let plan = match images.get(context, kind, image)? {

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::command::error;
 use crate::command::run::Args;
+use crate::command::run::history::pack;
 use crate::command::session::Session;
 
 /// How many bytes of the names of changed files are shown.
@@ -41,14 +42,18 @@ impl<'a> SourceWatch<'a> {
     /// The command with the files that there are now, if they changed.
     async fn look(&self, watcher: &mut Watcher) -> Result<Option<FolderCommand>, Fault> {
         let Some(before) = &self.command.source else { return Ok(None) };
-        let (screen, source) = (&self.session.context.screen, self.args.files.find(&before.top).await?);
+        let (screen, source) = (&self.session.context.screen, self.args.files.travel.find(&before.top).await?);
         let changed = watcher.changed(&source);
         if changed.is_empty() {
             return Ok(None);
         }
-        self.args.files.check(&source, screen)?;
+        self.args.files.travel.check(&source, 0, screen)?;
         screen.message(&format!("Changed: {}", names(&changed)));
-        Ok(Some(FolderCommand { source: Some(Arc::new(source)), ..self.command.clone() }))
+        let history = match self.args.history_of(&source).await? {
+            Some(history) => Some(pack(self.session, &source.top, &history).await?),
+            None => None,
+        };
+        Ok(Some(FolderCommand { source: Some(Arc::new(source)), history, ..self.command.clone() }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use flow::command::CommandTask;
+use flow::command::{CommandTask, was_on_terminal};
 use flow::task::begun::BegunTask;
 use flow::testing::TestTask;
 use model::base::text;
@@ -138,6 +138,9 @@ fn describe_plan(context: &Context, record: &RunRecord) -> Result<String, Fault>
     if record.command == RUN {
         return Ok(match CommandTask::read(&dir)? {
             Some(task) => end("command", &task.begun),
+            None if was_on_terminal(&dir) => {
+                format!("The command of run {id} ended with its terminal: there is nothing to cancel.")
+            }
             None => format!("The command of run {id} was never begun: there is nothing to cancel."),
         });
     }

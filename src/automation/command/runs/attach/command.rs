@@ -1,7 +1,7 @@
 //! Following a run with a user's command to its end.
 
 use flow::command::cells::{BegunCell, resume_commands};
-use flow::command::{CommandOutcome, CommandRecords, CommandTask, resume_command};
+use flow::command::{CommandOutcome, CommandRecords, CommandTask, resume_command, was_on_terminal};
 use flow::lease::LeaseEnd;
 use flow::site::{Site, Sites};
 use flow::testing::shards::CellNote;
@@ -26,6 +26,17 @@ struct LeftCell {
     note: CellNote,
     task: Option<(FolderCommand, CommandTask)>,
     machine: Option<(Machine, Site)>,
+}
+
+/// The fault of a run whose command talked with a terminal that is gone.
+fn ended_with_its_terminal(context: &Context, record: &RunRecord) -> Fault {
+    let fix = context.to_type(&format!("audit --fix --run {}", record.id));
+    Fault::outside(format!(
+        "the command of run `{}` ran on a terminal, and ended with the process that held it",
+        record.id
+    ))
+    .because("such a command runs over the connection itself, and nothing of it is kept")
+    .hint(format!("`{fix}` removes what the run left. Without `--terminal` a command goes on by itself."))
 }
 
 /// Reads what was left of a cell.
@@ -60,7 +71,13 @@ impl Drive<'_> {
         if !cells.is_empty() {
             return self.run_command_cells(context, record, driving, &cells).await;
         }
-        let task = CommandTask::read(dir)?.ok_or_else(|| never_began(&context, &record))?;
+        let Some(task) = CommandTask::read(dir)? else {
+            return Err(if was_on_terminal(dir) {
+                ended_with_its_terminal(&context, &record)
+            } else {
+                never_began(&context, &record)
+            });
+        };
         let command = FolderCommand::from_settings(&task.settings)?;
         let (line, json) = (command.line(), self.reports.json);
         let Some(machine) = machine_of(&context, &task.begun.machine)? else {

@@ -8,6 +8,8 @@ mod completions;
 mod config;
 mod confinement;
 mod declared;
+mod demo;
+mod distros;
 mod features;
 mod fleet;
 mod full_disk;

@@ -14,7 +14,7 @@ use project::image::{ImageChoice, SetUp};
 use project::source::Source;
 
 use crate::command::error::exit;
-use crate::command::machine_args::MachineArgs;
+use crate::command::machine_args::{DISTRO, MachineArgs};
 use crate::command::matrix_args::in_cell;
 use crate::command::runs::ended_results_of;
 use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
@@ -55,8 +55,7 @@ pub struct Args {
     testing: TestArgs,
 }
 
-/// The axes of `--matrix`.
-const DISTRO: &str = "distro";
+/// The axis of `--matrix` beside the distribution.
 const IMAGE: &str = "image";
 
 /// The definition of the image where nothing is said.
@@ -155,14 +154,14 @@ async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
     args.testing.timeout = args.testing.timeout.or(declaration.limit);
     let groups = args.testing.groups(&context)?;
     let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
-    let points = args.testing.points(&[(DISTRO, args.machine.named_distro().map(|_| "--distro")), (IMAGE, None)])?;
+    args.machine.refuse_unfit(&kinds)?;
+    let points = args.testing.points(&[args.machine.known_distro(), (IMAGE, None)], args.machine.distro_axis()?)?;
     let is_host = kinds.contains(&ProviderKind::Host);
     if is_host && points.iter().any(|point| point.name().is_some()) {
         return Err(
             Fault::usage("a machine that is there already has the image that it has").hint("Leave `--matrix` out.")
         );
     }
-    args.machine.refuse_unfit(&kinds)?;
     args.testing.refuse_unfit(&kinds)?;
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     context.require_ssh()?;
@@ -202,7 +201,7 @@ fn plan(
 ) -> Result<ImagePlan, Fault> {
     let mut machine = machine.clone();
     if let Some(distro) = point.get(DISTRO) {
-        machine.prefer_distro(distro);
+        machine.choose_distro(distro);
     }
     let image = point.get(IMAGE).or(around.image.as_deref()).unwrap_or(USUAL_IMAGE);
     let plan = || {

@@ -11,7 +11,7 @@ use model::matrix::Point;
 use project::mercurial::{self, Checkout};
 
 use crate::command::distro;
-use crate::command::machine_args::MachineArgs;
+use crate::command::machine_args::{DISTRO, MachineArgs};
 use crate::command::matrix_args::{KnownAxis, in_cell};
 use crate::command::mercurial_args::{EarlierRun, MercurialArgs};
 use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
@@ -42,8 +42,7 @@ fn filesystems() -> impl TypedValueParser<Value = Filesystem> {
     PossibleValuesParser::new(Filesystem::ALL.map(named)).try_map(|name: String| name.parse::<Filesystem>())
 }
 
-/// The axes of `--matrix`.
-const DISTRO: &str = "distro";
+/// The axes of `--matrix` beside the distribution.
 const FILESYSTEM: &str = "filesystem";
 const PYTHON: &str = "python";
 
@@ -55,9 +54,11 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     let context = args.testing.on.apply(context)?;
     let groups = args.testing.groups(&context)?;
     let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
-    let points = args.testing.points(&args.axes())?;
+    let distros = args.machine.distro_axis()?;
+    let has_matrix = args.testing.has_matrix() || distros.is_some();
+    let points = args.testing.points(&args.axes(), distros)?;
     let earlier = args.mercurial.take_earlier(&context)?;
-    let wanted = args.mercurial.wanted(points, earlier.as_ref(), &args.axes(), args.testing.has_matrix());
+    let wanted = args.mercurial.wanted(points, earlier.as_ref(), &args.axes(), has_matrix);
     let is_host = kinds.contains(&ProviderKind::Host);
     let has_axis = |axis| wanted.iter().any(|(point, _)| point.get(axis).is_some());
     if let Some(distro) = earlier.as_ref().and_then(EarlierRun::distro).filter(|_| !is_host && !has_axis(DISTRO)) {
@@ -105,8 +106,7 @@ impl Args {
     /// The axes of `--matrix`, each with the option that chooses the same where that is given.
     fn axes(&self) -> [KnownAxis<'static>; 3] {
         let python = self.machine.parameters.has(PYTHON_PARAMETER).then_some("--python-version");
-        let distro = self.machine.named_distro().map(|_| "--distro");
-        [(DISTRO, distro), (FILESYSTEM, self.filesystem.map(|_| "--filesystem")), (PYTHON, python)]
+        [self.machine.known_distro(), (FILESYSTEM, self.filesystem.map(|_| "--filesystem")), (PYTHON, python)]
     }
 }
 
@@ -127,7 +127,7 @@ impl Linux<'_> {
         let context = self.context;
         let mut machine = self.args.machine.clone();
         if let Some(distro) = point.get(DISTRO) {
-            machine.prefer_distro(distro);
+            machine.choose_distro(distro);
         }
         if let Some(python) = point.get(PYTHON) {
             machine.parameters.choose(PYTHON_PARAMETER, python);

@@ -11,6 +11,7 @@ use model::base::name::MachineName;
 use model::base::text;
 use model::fault::Fault;
 use model::filesystem::Filesystem;
+use model::image::ImagePlan;
 use model::machine::{Machine, ProviderKind};
 use model::provider::MachineRequest;
 use model::work::Work;
@@ -26,7 +27,7 @@ use crate::ui;
 /// The command's name in the records of runs.
 pub(crate) const COMMAND: &str = "machine up";
 
-/// Make a machine and keep it until its expiry.
+/// Make a machine, or one of each of several distributions, and keep it until its expiry.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The image's definition, as `image build` takes it
@@ -50,7 +51,7 @@ pub struct Args {
     /// Say what would be made, from what image and at what price; make nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print the machine as JSON
+    /// Print the machine as JSON, several as a list
     #[arg(long)]
     json: bool,
 }
@@ -86,46 +87,96 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         naming::refuse_taken(context.journal.as_ref(), name, context.now())?;
     }
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
-    let definition = context.definition(&args.image)?;
-    let distro = args.machine.distro(&context, &definition);
-    let set_up = args.setup.as_deref().map(|setup| SetUp::read(setup, Path::new(""))).transpose()?;
-    let plan = definition
-        .plan(&ImageChoice { set_up, ..args.machine.parameters.choice(&context, &definition, distro)? })
-        .map_err(|fault| args.machine.name_setting(&context, fault))?;
-    let order = Order {
-        volume: args.volume,
-        filesystem: VOLUME_FILESYSTEM,
-        ..args.machine.order(&context, Some(&plan), definition.login_user(), args.ttl)
-    };
+    let wanted = args.wanted(&context)?;
     if args.dry_run {
-        let wanted = Wanted { cell: None, kind, machines: 1, plan: Some(&plan), order: &order };
-        return dry_run::show(&context, &[wanted], None, args.json).await;
+        let wanted =
+            wanted.iter().map(|(plan, order)| Wanted { cell: None, kind, machines: 1, plan: Some(plan), order });
+        return dry_run::show(&context, &wanted.collect::<Vec<_>>(), None, args.json).await;
     }
     let session = Session::begin(context, COMMAND).await?;
-    let (run, site) = (&session.run, &session.site);
-    let making = async {
-        let request = request_with_image(run, site, Some(&plan), &baking_for(&order), &order).await?;
-        make(&session, request, args.name.as_ref()).await
-    };
-    let result = match making.await {
-        Ok(machine) => hand_over(&session, &machine, args.json).await,
+    let result = match make_all(&session, &wanted, args.name.as_ref()).await {
+        Ok(machines) => hand_over(&session, &machines, args.json).await,
         Err(fault) => Err(fault),
     };
     session.end(result).await
 }
 
-/// Prints the machine's id. A machine whose id could not be printed would be lost to its user, so it is ended.
-async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<Ending, Fault> {
+impl Args {
+    /// The image and the order of each machine, one for each distribution that was named.
+    fn wanted(&self, context: &Context) -> Result<Vec<(ImagePlan, Order)>, Fault> {
+        let several = self.machine.distro_axis()?;
+        if several.is_some() && self.name.is_some() {
+            return Err(Fault::usage("`--name` names one machine, and `--distro` asks for several")
+                .hint("Leave `--name` out: each gets a name that is made up."));
+        }
+        let definition = context.definition(&self.image)?;
+        let set_up = self.setup.as_deref().map(|setup| SetUp::read(setup, Path::new(""))).transpose()?;
+        let usual = self.machine.distro(context, &definition).to_owned();
+        let wanted = |distro: &String| {
+            let choice = self.machine.parameters.choice(context, &definition, distro)?;
+            let plan = definition
+                .plan(&ImageChoice { set_up: set_up.clone(), ..choice })
+                .map_err(|fault| self.machine.name_setting(context, fault))?;
+            let order = self.machine.order(context, Some(&plan), definition.login_user(), self.ttl);
+            let order = Order { volume: self.volume, filesystem: VOLUME_FILESYSTEM, ..order };
+            Ok((plan, order))
+        };
+        several.map_or_else(|| vec![usual], |axis| axis.values).iter().map(wanted).collect()
+    }
+}
+
+/// Makes every machine that is wanted, or none: those that are there are ended where another cannot be made. Images come first, since
+/// baking one may take longer than a machine is wanted.
+async fn make_all(
+    session: &Session,
+    wanted: &[(ImagePlan, Order)],
+    name: Option<&MachineName>,
+) -> Result<Vec<Machine>, Fault> {
+    let (run, site) = (&session.run, &session.site);
+    let request = async |(plan, order): &(ImagePlan, Order)| {
+        request_with_image(run, site, Some(plan), &baking_for(order), order).await
+    };
+    for one in wanted.iter().skip(1) {
+        request(one).await?;
+    }
+    let mut machines = Vec::new();
+    for one in wanted {
+        let made = match request(one).await {
+            Ok(request) => make(session, request, name).await,
+            Err(fault) => Err(fault),
+        };
+        match made {
+            Ok(machine) => machines.push(machine),
+            Err(fault) => return Err(undo_all(session, &machines, fault).await),
+        }
+    }
+    Ok(machines)
+}
+
+/// Ends what was made; gives the fault that was the reason, with what is left.
+async fn undo_all(session: &Session, machines: &[Machine], mut fault: Fault) -> Fault {
+    for machine in machines {
+        fault = undo(&session.run, &session.site, &machine.id, fault).await;
+    }
+    fault
+}
+
+/// Prints the ids of the machines. One whose id could not be printed would be lost to its user, so they are ended then.
+async fn hand_over(session: &Session, machines: &[Machine], json: bool) -> Result<Ending, Fault> {
     let screen = &session.context.screen;
-    let printed = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
+    let printed = match (json, machines) {
+        (true, [one]) => screen.try_json(one),
+        (true, several) => screen.try_json(&several),
+        (false, _) => screen.try_data(&machines.iter().map(|machine| format!("{}\n", machine.id)).collect::<String>()),
+    };
     if let Err(error) = printed {
         // The fault below reports the failed write, with what became of the machine.
         drop(ui::take_write_fault());
         let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
-        return Err(undo(&session.run, &session.site, &machine.id, fault).await);
+        return Err(undo_all(session, machines, fault).await);
     }
-    let summary = format!("{} until {}", machine.id, machine.expires_at);
-    Ok(Ending { code: 0, summary, detached: Vec::new() })
+    let told = machines.iter().map(|machine| format!("{} until {}", machine.id, machine.expires_at));
+    Ok(Ending { code: 0, summary: told.collect::<Vec<_>>().join(", "), detached: Vec::new() })
 }
 
 async fn make(session: &Session, request: MachineRequest, name: Option<&MachineName>) -> Result<Machine, Fault> {

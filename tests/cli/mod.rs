@@ -26,6 +26,7 @@ mod newest;
 mod outputs;
 mod packages;
 mod past;
+mod pictures;
 mod publish;
 mod report;
 mod run;

@@ -14,6 +14,7 @@
 )]
 
 mod common {
+    pub(crate) mod roots;
     pub(crate) mod state;
 }
 
@@ -22,6 +23,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::roots::{self, Peer};
 use flow::order::Order;
 use flow::site::Sites;
 use flow::{lease, preparation};
@@ -91,16 +93,9 @@ fn bake(state: &Path) {
     assert!(baked.success(), "the image cannot be baked");
 }
 
-fn layers(state: &Path) -> Vec<Fingerprint> {
-    let output = automation(state).args(["image", "show", "linux-dev-debian12", "--json"]).output().unwrap();
-    let image: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let layers = image["layers"].as_array().unwrap();
-    layers.iter().map(|layer| Fingerprint(layer["fingerprint"].as_str().unwrap().to_owned())).collect()
-}
-
 /// From a cached image to a finished remote `true`, by the very flow that runs tests.
 fn boots(state: &Path, table: &mut Table) {
-    let layers = layers(state);
+    let layers = roots::layers(BINARY, state, "linux-dev-debian12");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let context = common::state::open(state, Some("local"));
     let id = RunId::new(context.now());
@@ -134,44 +129,22 @@ fn boots(state: &Path, table: &mut Table) {
     table.add("the same, until all is seen gone", milliseconds(whole), "", String::new());
 }
 
-/// The same root run by others, without SSH and without a host key: they do less.
+/// The same root run by others.
 fn peers(state: &Path, layers: &[Fingerprint], ours: Duration) -> String {
-    let lower: Vec<String> =
-        layers.iter().rev().map(|l| state.join("images/layers").join(&l.0).join("fs").display().to_string()).collect();
-    let lower = lower.join(":");
-    let mount = format!(
-        "mkdir -p /run/bench-root && mount -t overlay -o lowerdir={lower},upperdir=$1/u,workdir=$1/w x /run/bench-root"
-    );
-    let nspawn = "systemd-nspawn --quiet --register=no --keep-unit --private-network -D /run/bench-root /bin/true";
-    let podman = "podman run --rm --network none --rootfs /run/bench-root /bin/true";
-    let peers = [("systemd-nspawn", nspawn), ("podman", podman)];
-    let said = peers.map(|(name, command)| {
-        let found = Command::new("sh").args(["-c", &format!("command -v {name}")]).output().unwrap().status.success();
-        if !found {
-            return format!("{name}: not installed");
-        }
-        let mut times = Vec::new();
-        for _ in 0..7 {
-            let scratch = tempfile::tempdir_in(state).unwrap();
-            std::fs::create_dir(scratch.path().join("u")).unwrap();
-            std::fs::create_dir(scratch.path().join("w")).unwrap();
-            let script = format!("mount -t tmpfs x /run && {mount} && exec {command}");
-            let began = Instant::now();
-            // In a mount namespace of its own, so that nothing is left mounted.
-            let done = Command::new("unshare")
-                .args(["--mount", "sh", "-c", &script, "sh"])
-                .arg(scratch.path())
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
-            if !done.status.success() {
-                return format!("{name}: fails here ({})", String::from_utf8_lossy(&done.stderr).trim());
+    let nspawn =
+        format!("systemd-nspawn --quiet --register=no --keep-unit --private-network -D {} /bin/true", roots::ROOT);
+    let podman = format!("podman run --rm --network none --rootfs {} /bin/true", roots::ROOT);
+    let peers = [("systemd-nspawn", nspawn), ("podman", podman)].map(|(name, line)| Peer { name, line });
+    let said = peers.map(|peer| {
+        let times: Result<Vec<Duration>, String> = (0..7).map(|_| peer.time(state, layers)).collect();
+        match times {
+            Err(why) => why,
+            Ok(times) => {
+                let theirs = median(times);
+                let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+                format!("{} `true` without SSH {} ({ratio:.2} times ours)", peer.name, milliseconds(theirs))
             }
-            times.push(began.elapsed());
         }
-        let theirs = median(times);
-        let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
-        format!("{name} `true` without SSH {} ({ratio:.2} times ours)", milliseconds(theirs))
     });
     said.join("; ")
 }

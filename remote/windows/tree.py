@@ -17,7 +17,7 @@
 #
 # The records of syncs are in PATH/.hg-automation-sync, which goes with the tree when that is removed:
 #
-#   sent       the files that syncs put there: KIND HASH PATH
+#   sent       the files that syncs put there: KIND HASH PATH, or F HASH TOKEN PATH with what the file looked like where it came from
 #   pending    the files that a sync which did not end was about to put there
 #   seen       the listing of `look` at the end of the sync
 #   fresh      the files that were new then, looked at before anybody could change them: SIZE INODE MTIME PATH

@@ -36,6 +36,13 @@ enum Command {
     /// is not known, or something was left behind, 130 that it was interrupted, 6 that it was left by Ctrl-C or a closed terminal and goes on. While it
     /// runs, Ctrl-C asks whether to detach, cancel or keep on. `docs/run.md` says more.
     Run(Box<command::run::Args>),
+    /// Show the whole of it in a minute: two small tests on machines of this computer, and that nothing stays
+    ///
+    /// Bakes a bare image where there is none yet, makes two machines, runs a test of a second on each, shows the verdict and the certificate:
+    /// everything that was made, and when it was seen gone. Needs no project and no account. What stays is the image, from which the next
+    /// machine boots at once, and the record of the run. Where this computer cannot have machines it says what is lacking, as `doctor`
+    /// does. Exit codes as with `run-tests`.
+    Demo(command::demo::Args),
     /// Write a first `automation.toml` for the project of the current folder
     ///
     /// Looks at what the project is (Cargo, npm, Python, Go, CMake, Make, Mercurial) and writes a file with comments, which names the machine,
@@ -141,6 +148,7 @@ impl Command {
         use command::{image::Command as Image, machine::Command as Machine, runs::Command as Runs};
         match self {
             Self::Run(_)
+            | Self::Demo(_)
             | Self::RunTestsLinux(_)
             | Self::RunTestsWindows(_)
             | Self::RunTests(_)
@@ -420,6 +428,7 @@ async fn dispatch(globals: &Globals, command: Command, words: Vec<String>) -> Re
         Command::Internal(internal) => internal.run(open).await,
         Command::Doctor(args) => command::doctor::run(open()?, args).await,
         Command::Run(args) => command::run::run(open()?, *args).await,
+        Command::Demo(args) => command::demo::run(open()?, globals, args).await,
         Command::RunTestsLinux(args) => command::run_tests_linux::run(open()?, *args).await,
         Command::RunTestsWindows(args) => command::run_tests_windows::run(open()?, *args).await,
         Command::RunTests(args) => command::run_tests::run(open()?, *args).await,

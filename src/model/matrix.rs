@@ -29,7 +29,11 @@ impl Axis {
         let (name, values) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
             format!("`{text}` is not AXIS=VALUE,VALUE… as in `filesystem=default,tmpfs`; names of tests come before `--matrix`")
         })?;
-        let values: Vec<String> = values.split(',').map(str::to_owned).collect();
+        Self::of(name, values.split(',').map(str::to_owned).collect())
+    }
+
+    /// The axis with these values, of which there is one at least. Fails where one is blank or stands twice.
+    pub fn of(name: &str, values: Vec<String>) -> Result<Self, String> {
         for (at, value) in values.iter().enumerate() {
             if value.is_empty() {
                 return Err(format!(

@@ -3,6 +3,7 @@
 pub mod command;
 mod credentials;
 pub mod declared;
+pub mod demo;
 mod facts;
 pub mod file;
 pub mod history;

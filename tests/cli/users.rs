@@ -249,11 +249,22 @@ fn a_user_without_subordinate_ids_is_told_the_remedy() {
         return;
     }
     let user = User::new("without", false);
-    for command in [&["machine", "up"][..], &["run-tests-linux", "test-add.t"]] {
+    for command in [&["machine", "up"][..], &["run-tests-linux", "test-add.t"], &["demo"]] {
         let done = user.run(command).expect(3);
         done.tells(&["`hgtests`", "/etc/subuid", "hint:", "usermod"]);
     }
     let checks = user.run(&["doctor", "--json"]).expect(3).json();
     assert!(checks.as_array().unwrap().iter().any(|check| check["ok"] == false && check["remedy"].is_string()));
+    user.assert_clean();
+}
+
+#[test]
+fn an_ordinary_user_sees_the_demonstration() {
+    if !possible() {
+        return;
+    }
+    let user = User::with_images("demo", &["image", "build", "bare"]);
+    let done = user.run(&["demo"]).expect(0).tells(&["PASSED  2 of 2 tests", "Nothing is left behind"]);
+    assert!(done.text().contains("What stays is the image `bare-debian12`"), "{}", done.text());
     user.assert_clean();
 }

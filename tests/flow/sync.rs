@@ -35,12 +35,16 @@ impl Pair {
     }
 
     async fn with(&self, wanted: &SyncRequest) -> Result<SyncSummary, Fault> {
+        self.told_by(&Teller::silent(), wanted).await
+    }
+
+    async fn told_by(&self, teller: &Teller, wanted: &SyncRequest) -> Result<SyncSummary, Fault> {
         let machine = self.sshd.machine();
         let connect = async {
             let limit = Duration::from_secs(20);
             Ok(SshConnector::default().connect(&machine, &machine.user, limit, false).await?)
         };
-        sync(connect, &Teller::silent(), wanted).await
+        sync(connect, teller, wanted).await
     }
 
     /// Synchronises; gives what was sent, removed and kept.
@@ -102,6 +106,41 @@ fn listing(top: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         }
     }
     found
+}
+
+/// What the machine remembers of a file here that nobody changed lately: its hash counts where the file looks as it did, and no longer.
+#[tokio::test]
+async fn a_file_that_nobody_changed_is_not_read_here_again_and_one_that_was_changed_is() {
+    let pair = Pair::new();
+    pair.here("kept", "kept");
+    pair.here("edited", "one");
+    // All of it was changed long ago, as it seems.
+    let later = || jiff::Timestamp::now() + jiff::SignedDuration::from_secs(100);
+    let teller = Teller::new(std::sync::Arc::new(model::event::NoSink), std::sync::Arc::new(later));
+    let again = async || pair.told_by(&teller, &pair.wanted()).await.unwrap();
+    assert_eq!(again().await.sent, 2);
+    let sent = pair.to.join(OURS).join("sent");
+    let text = std::fs::read_to_string(&sent).unwrap();
+    assert_eq!(text.split('\0').filter(|record| record.starts_with("F ")).count(), 2, "{text:?}");
+    assert_eq!(again().await.unchanged, 2);
+    // Same size, same times but for the one that no program can set.
+    let before = std::fs::metadata(pair.from.join("edited")).unwrap().modified().unwrap();
+    pair.here("edited", "two");
+    std::fs::File::options().write(true).open(pair.from.join("edited")).unwrap().set_modified(before).unwrap();
+    let done = again().await;
+    assert_eq!((done.sent, done.unchanged), (1, 1));
+    pair.assert_equal(&[]);
+    // Neither side is read: what the machine remembers wrongly is taken to be so on both, until somebody reads.
+    let text = std::fs::read_to_string(&sent).unwrap();
+    let kept = text.split('\0').find(|record| record.ends_with(" kept")).unwrap();
+    let wrong = format!("F {} {}", "0".repeat(64), &kept[67..]);
+    std::fs::write(&sent, text.replace(kept, &wrong)).unwrap();
+    assert_eq!(again().await.unchanged, 2);
+    // Whoever looks right after the change reads all the same.
+    let done = pair.with(&pair.wanted()).await.unwrap();
+    assert_eq!((done.sent, done.unchanged), (1, 1));
+    assert_eq!(pair.with(&pair.wanted()).await.unwrap().unchanged, 2);
+    pair.assert_equal(&[]);
 }
 
 #[tokio::test]

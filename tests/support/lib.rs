@@ -23,6 +23,7 @@ pub mod machine;
 pub mod memory;
 pub mod mercurial;
 pub mod mounts;
+pub mod picture;
 pub mod processes;
 pub mod proxy;
 pub mod relay;

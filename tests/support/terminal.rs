@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::picture;
 use crate::tool::LIMIT;
 
 /// How many lines that left the screen can still be looked at.
@@ -60,6 +61,11 @@ impl Terminal {
     /// The lines on the screen.
     pub fn lines(&self) -> Vec<String> {
         lines(&self.seen.0.lock().unwrap().parser)
+    }
+
+    /// The same as they look.
+    pub fn look(&self) -> Vec<picture::Line> {
+        picture::of_screen(self.seen.0.lock().unwrap().parser.screen())
     }
 
     /// All that came, byte for byte.

@@ -10,7 +10,7 @@ use crate::compose::Context;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The distributions to bake, separated by commas [default: all]
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    #[arg(long, visible_alias = "distro", value_name = "A,B", value_delimiter = ',')]
     distros: Vec<String>,
     /// Bake all of them at the same time
     #[arg(long)]

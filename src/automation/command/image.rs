@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::command::ec2::args::CloudArgs;
 use crate::command::error::exit;
+use crate::command::machine_args::distro_axis;
 use crate::command::parameter_args::ParameterArgs;
 use crate::command::session::{Ending, Session};
 use crate::compose::Context;
@@ -27,7 +28,7 @@ use crate::ui::table;
 pub enum Command {
     /// List the images that are there, newest first
     List(ListArgs),
-    /// Bake one image where it is missing
+    /// Bake one image where it is missing, or one for each of several distributions
     Build(BuildArgs),
     /// Show one image and its layers
     Show(ShowArgs),
@@ -85,9 +86,10 @@ pub struct BuildArgs {
     /// The image's definition, or an image as `image list` calls it
     #[arg(default_value = "linux-dev")]
     name: String,
-    /// The distribution [default: debian12, or the settings' `defaults.distro`, or the only one of the definition]
-    #[arg(long)]
-    distro: Option<String>,
+    /// The distribution, or several with commas between them [default: debian12, or the settings' `defaults.distro`, or the only one of the
+    /// definition]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    distro: Vec<String>,
     #[command(flatten)]
     parameters: ParameterArgs<false>,
     #[command(flatten)]
@@ -106,7 +108,7 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// The command that bakes one image.
+/// The command that bakes one image, or a few.
 const BUILD: &str = "image build";
 
 /// How long a baking machine may live, and how long a failed one is kept: the longest bake of the original tool took 40
@@ -152,33 +154,36 @@ impl Command {
             Self::Gc(args) => gc::run(&context, &args).await,
             Self::Rm(args) => rm::run(&context, &args).await,
             Self::Build(args) => {
-                let plan = planned(&context, &args).await?;
-                bake_all(args.root.apply(context)?, BUILD, vec![plan], false, args.bake).await
+                let plans = planned(&context, &args).await?;
+                bake_all(args.root.apply(context)?, BUILD, plans, false, args.bake).await
             }
         }
     }
 }
 
-/// The plan of the image that is to be baked: that of a definition, or where there is none of this name, that of the image which a
+/// The plans of the images that are to be baked: those of a definition, or where there is none of this name, that of the image which a
 /// definition makes and `image list` calls so.
-async fn planned(context: &Context, args: &BuildArgs) -> Result<ImagePlan, Fault> {
+async fn planned(context: &Context, args: &BuildArgs) -> Result<Vec<ImagePlan>, Fault> {
     let fault = match context.definition(&args.name) {
         Ok(definition) => {
-            let distro = definition.distro_for(args.distro.as_deref(), &context.settings.defaults.distro);
-            return definition.plan(&args.parameters.choice(context, &definition, distro)?);
+            let usual =
+                definition.distro_for(args.distro.first().map(String::as_str), &context.settings.defaults.distro);
+            let distros = distro_axis(&args.distro)?.map_or_else(|| vec![usual.to_owned()], |axis| axis.values);
+            let plan = |distro: &String| definition.plan(&args.parameters.choice(context, &definition, distro)?);
+            return distros.iter().map(plan).collect();
         }
         Err(fault) => fault,
     };
     // What is chosen of a definition has no meaning for an image that is named whole.
-    if args.distro.is_some() || args.parameters.is_given() || fault.kind != FaultKind::Usage {
+    if !args.distro.is_empty() || args.parameters.is_given() || fault.kind != FaultKind::Usage {
         return Err(fault);
     }
     if let Some(plan) = context.plan_of_image(&args.name)? {
-        return Ok(plan);
+        return Ok(vec![plan]);
     }
     let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
     match records.iter().find(|record| is_called(record, &args.name)) {
-        Some(record) => context.plan_of_image(&record.name)?.ok_or(fault),
+        Some(record) => context.plan_of_image(&record.name)?.map(|plan| vec![plan]).ok_or(fault),
         None => Err(fault),
     }
 }
@@ -278,8 +283,9 @@ pub async fn bake_all(
     let expiry = plans.iter().map(|plan| bake_expiry(plan.baked_on)).max().unwrap_or_default();
     let options = BakeOptions { keep_failed: args.keep_failed, expiry, hardware, max_cost: args.cloud.max_cost() };
     let beside = if parallel { plans.len() } else { 1 };
+    let is_one = command == BUILD && plans.len() == 1;
     let ending = match bake_many(&session.run, &session.site, &plans, beside, &options).await {
-        Ok(results) => conclude(&session, results, args.json, command == BUILD),
+        Ok(results) => conclude(&session, results, args.json, is_one),
         Err(fault) => Err(fault),
     };
     session.end(ending).await

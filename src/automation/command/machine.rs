@@ -24,7 +24,7 @@ use crate::compose::Context;
 /// Subcommands of `machine`. A machine is named by its id, the beginning of it, or its name; one that is there alone need not be named.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Make a machine and keep it until its expiry
+    /// Make a machine, or one of each of several distributions, and keep it until its expiry
     Up(up::Args),
     /// List the machines that are there, newest first
     ///

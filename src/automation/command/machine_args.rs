@@ -8,10 +8,12 @@ use model::base::text;
 use model::fault::{Fault, FaultKind};
 use model::image::ImagePlan;
 use model::machine::{Caps, Hardware, Network, ProviderKind};
+use model::matrix::Axis;
 use project::declared::NetworkWord;
 use project::image::{Definition, GivenValue, ImageChoice};
 
 use crate::command::ec2::args::{CloudArgs, SpotArg};
+use crate::command::matrix_args::KnownAxis;
 use crate::command::parameter_args::ParameterArgs;
 use crate::command::unfit::refuse_options;
 use crate::compose::Context;
@@ -19,10 +21,10 @@ use crate::compose::Context;
 /// The options of every command that makes a machine.
 #[derive(Debug, Clone, clap::Args)]
 pub struct MachineArgs {
-    /// The distribution [default: debian12, or the settings' `defaults.distro`; for tests of a checkout `auto`, the first that
-    /// has what its build needs]
-    #[arg(long, value_name = "NAME")]
-    distro: Option<String>,
+    /// The distribution, or several with commas between them: all of it once on each [default: debian12, or the settings'
+    /// `defaults.distro`; for tests of a checkout `auto`, the first that has what its build needs]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    distro: Vec<String>,
     /// The parameters of the image's definition.
     #[command(flatten)]
     pub parameters: ParameterArgs<true>,
@@ -55,6 +57,26 @@ pub struct HardwareArgs {
 
 /// The word for a distribution that is chosen by what a checkout needs.
 const AUTO: &str = "auto";
+
+/// The axis of distributions.
+pub const DISTRO: &str = "distro";
+
+/// The axis of the distributions that were named, where there are several. Refuses what names nothing, one that stands twice, and
+/// [`AUTO`] beside others.
+pub fn distro_axis(named: &[String]) -> Result<Option<Axis>, Fault> {
+    let axis = match named {
+        [] => return Ok(None),
+        named => Axis::of(DISTRO, named.to_vec()).map_err(|why| Fault::usage(format!("`--distro`: {why}")))?,
+    };
+    match axis.values.len() {
+        1 => Ok(None),
+        _ if axis.values.iter().any(|name| name == AUTO) => Err(Fault::usage(format!(
+            "`{AUTO}` chooses one distribution, and cannot stand beside others in `--distro`"
+        ))
+        .hint("Name each, or none.")),
+        _ => Ok(Some(axis)),
+    }
+}
 
 /// The machine's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -90,9 +112,20 @@ fn parse_memory(text: &str) -> Result<u64, String> {
 }
 
 impl MachineArgs {
+    /// Each of several distributions that were named, as the axis of a matrix; none where one was named, or none. `auto` chooses one and
+    /// stands for no other.
+    pub fn distro_axis(&self) -> Result<Option<Axis>, Fault> {
+        distro_axis(&self.distro)
+    }
+
+    /// The axis `distro` as commands know it.
+    pub fn known_distro(&self) -> KnownAxis<'static> {
+        (DISTRO, self.names_distro().then_some("--distro"))
+    }
+
     /// The distribution of a machine that boots an image of `definition`.
     pub fn distro<'a>(&'a self, context: &'a Context, definition: &'a Definition) -> &'a str {
-        definition.distro_for(self.distro.as_deref(), &context.settings.defaults.distro)
+        definition.distro_for(self.typed_distro(), &context.settings.defaults.distro)
     }
 
     /// An image of `definition`, with the distribution and the values of parameters that a file declares where no option names others.
@@ -107,14 +140,34 @@ impl MachineArgs {
         self.parameters.choice_over(context, definition, distro, values)
     }
 
-    /// Takes this distribution, unless another was named.
+    /// Takes this distribution, unless one was named.
     pub fn prefer_distro(&mut self, distro: &str) {
-        self.distro.get_or_insert_with(|| distro.to_owned());
+        if self.distro.is_empty() {
+            self.choose_distro(distro);
+        }
     }
 
-    /// The distribution that was named; `auto` does not name one.
+    /// Takes this distribution, whatever was named.
+    pub fn choose_distro(&mut self, distro: &str) {
+        self.distro = vec![distro.to_owned()];
+    }
+
+    /// What was typed as the distribution, where one is meant.
+    fn typed_distro(&self) -> Option<&str> {
+        match self.distro.as_slice() {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
+    /// The distribution that was named, where one is meant; `auto` does not name one.
     pub fn named_distro(&self) -> Option<&str> {
-        self.distro.as_deref().filter(|name| *name != AUTO)
+        self.typed_distro().filter(|name| *name != AUTO)
+    }
+
+    /// Whether a distribution was named, or several.
+    fn names_distro(&self) -> bool {
+        self.distro.iter().any(|name| name != AUTO)
     }
 
     /// The options that choose something of a definition, in words, each with whether it was given.
@@ -125,7 +178,7 @@ impl MachineArgs {
     /// The fault about the image, with the line of the settings that asked for the distribution where no option did.
     pub fn name_setting(&self, context: &Context, mut fault: Fault) -> Fault {
         let named = format!("no distribution `{}`", context.settings.defaults.distro);
-        let line = context.settings.origin("defaults.distro").filter(|_| self.distro.is_none());
+        let line = context.settings.origin("defaults.distro").filter(|_| self.distro.is_empty());
         if let Some(origin) = line.filter(|_| fault.message.contains(&named)) {
             fault.message = format!("{origin}: {}", fault.message);
             // What a file holds is not what was typed.
@@ -136,10 +189,8 @@ impl MachineArgs {
 
     /// Refuses options that have no meaning for machines of these providers.
     pub fn refuse_unfit(&self, kinds: &[ProviderKind]) -> Result<(), Fault> {
-        let of_image = [
-            ("--distro", self.named_distro().is_some()),
-            ("--parameter", self.parameters.first_without_option().is_some()),
-        ];
+        let of_image =
+            [("--distro", self.names_distro()), ("--parameter", self.parameters.first_without_option().is_some())];
         refuse_options(&of_image, kinds, |kind| kind != ProviderKind::Host)?;
         self.hardware.refuse_unfit(kinds)
     }
@@ -211,6 +262,23 @@ pub fn default_ttl(kind: ProviderKind) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_distributions_are_an_axis_and_one_is_none() {
+        let axis = |names: &[&str]| distro_axis(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!((axis(&[]).unwrap(), axis(&["debian12"]).unwrap(), axis(&["auto"]).unwrap()), (None, None, None));
+        let two = axis(&["debian12", "debian13"]).unwrap().unwrap();
+        assert_eq!((two.name.as_str(), two.values.len()), ("distro", 2));
+        for (wrong, why) in [
+            (&["debian12", "debian12"][..], "`debian12` stands twice"),
+            (&["debian12", ""], "a value of `distro` is blank"),
+            (&[""], "a value of `distro` is blank"),
+            (&["auto", "debian12"], "cannot stand beside others"),
+        ] {
+            let told = axis(wrong).unwrap_err().message;
+            assert!(told.contains(why), "{told}");
+        }
+    }
 
     #[test]
     fn a_machine_is_not_asked_to_start_in_no_memory() {

@@ -28,8 +28,8 @@ impl MatrixArgs {
     }
 
     /// The points of the matrix; a single one without coordinates where none is wanted. An axis has to be one of `known`, and must not be
-    /// chosen by its option as well.
-    pub fn points(&self, known: &[KnownAxis<'_>]) -> Result<Vec<Point>, Fault> {
+    /// chosen by its option as well; `first` is the one whose option names several values.
+    pub fn points(&self, known: &[KnownAxis<'_>], first: Option<Axis>) -> Result<Vec<Point>, Fault> {
         for axis in &self.matrix {
             match known.iter().find(|(name, _)| *name == axis.name) {
                 None => return Err(unknown(&axis.name, known)),
@@ -42,7 +42,8 @@ impl MatrixArgs {
                 Some((_, None)) => {}
             }
         }
-        matrix::points(&self.matrix)
+        let axes: Vec<Axis> = first.into_iter().chain(self.matrix.iter().cloned()).collect();
+        matrix::points(&axes)
     }
 }
 
@@ -76,10 +77,14 @@ mod tests {
         let args =
             |words: &[&str]| MatrixArgs { matrix: words.iter().map(|word| Axis::parse(word).unwrap()).collect() };
         let known = [("distro", Some("--distro")), ("filesystem", None)];
-        assert_eq!(args(&["filesystem=default,tmpfs"]).points(&known).unwrap().len(), 2);
-        assert_eq!(args(&[]).points(&known).unwrap(), [Point::default()]);
-        let near = args(&["filesytem=tmpfs"]).points(&known).unwrap_err();
+        assert_eq!(args(&["filesystem=default,tmpfs"]).points(&known, None).unwrap().len(), 2);
+        assert_eq!(args(&[]).points(&known, None).unwrap(), [Point::default()]);
+        let several = Some(Axis::parse("distro=debian12,debian13").unwrap());
+        let points = args(&["filesystem=default,tmpfs"]).points(&known, several).unwrap();
+        let names: Vec<String> = points.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["debian12/default", "debian12/tmpfs", "debian13/default", "debian13/tmpfs"]);
+        let near = args(&["filesytem=tmpfs"]).points(&known, None).unwrap_err();
         assert!(near.hint.unwrap().starts_with("Did you mean `filesystem`?"));
-        assert!(args(&["distro=debian12"]).points(&known).is_err(), "`--distro` is given");
+        assert!(args(&["distro=debian12"]).points(&known, None).is_err(), "`--distro` is given");
     }
 }

@@ -11,6 +11,7 @@ pub mod build_windows_wheel;
 pub mod command_end;
 pub mod completions;
 pub mod config;
+pub mod demo;
 pub mod distro;
 pub mod doctor;
 pub mod dry_run;

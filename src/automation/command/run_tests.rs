@@ -15,7 +15,7 @@ use project::source::Source;
 
 use crate::command::boot_image::{BootImage, BootImages, plan_of_snapshot};
 use crate::command::error::exit;
-use crate::command::machine_args::MachineArgs;
+use crate::command::machine_args::{DISTRO, MachineArgs};
 use crate::command::matrix_args::in_cell;
 use crate::command::runs::ended_results_of;
 use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
@@ -60,8 +60,7 @@ pub struct Args {
     testing: TestArgs,
 }
 
-/// The axes of `--matrix`.
-const DISTRO: &str = "distro";
+/// The axis of `--matrix` beside the distribution.
 const IMAGE: &str = "image";
 
 /// The definition of the image where nothing is said.
@@ -160,17 +159,17 @@ async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
     args.testing.timeout = args.testing.timeout.or(declaration.limit);
     let groups = args.testing.groups(&context)?;
     let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
-    let points = args.testing.points(&[
-        (DISTRO, args.machine.named_distro().map(|_| "--distro")),
-        (IMAGE, args.image.as_ref().map(|_| "--image")),
-    ])?;
+    args.machine.refuse_unfit(&kinds)?;
+    let points = args.testing.points(
+        &[args.machine.known_distro(), (IMAGE, args.image.as_ref().map(|_| "--image"))],
+        args.machine.distro_axis()?,
+    )?;
     let is_host = kinds.contains(&ProviderKind::Host);
     if is_host && points.iter().any(|point| point.name().is_some()) {
         return Err(
             Fault::usage("a machine that is there already has the image that it has").hint("Leave `--matrix` out.")
         );
     }
-    args.machine.refuse_unfit(&kinds)?;
     args.testing.refuse_unfit(&kinds)?;
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
     context.require_ssh()?;
@@ -219,7 +218,7 @@ fn plan(
 ) -> Result<ImagePlan, Fault> {
     let mut machine = machine.clone();
     if let Some(distro) = point.get(DISTRO) {
-        machine.prefer_distro(distro);
+        machine.choose_distro(distro);
     }
     let plan = || match images.get(context, kind, image_name(around, point))? {
         BootImage::Snapshot(record) => plan_of_snapshot(record, set_up, kind, &machine.given_of_definition()),

@@ -12,7 +12,7 @@ use project::mercurial::{self, Checkout};
 
 use crate::command::boot_image::{BootImage, BootImages, plan_of_snapshot};
 use crate::command::distro;
-use crate::command::machine_args::MachineArgs;
+use crate::command::machine_args::{DISTRO, MachineArgs};
 use crate::command::matrix_args::{KnownAxis, in_cell};
 use crate::command::mercurial_args::{EarlierRun, MercurialArgs};
 use crate::command::test_args::{ResolvedCell, ResolvedGroup, ResolvedTests, TestArgs};
@@ -47,8 +47,7 @@ fn filesystems() -> impl TypedValueParser<Value = Filesystem> {
     PossibleValuesParser::new(Filesystem::ALL.map(named)).try_map(|name: String| name.parse::<Filesystem>())
 }
 
-/// The axes of `--matrix`.
-const DISTRO: &str = "distro";
+/// The axes of `--matrix` beside the distribution.
 const FILESYSTEM: &str = "filesystem";
 const PYTHON: &str = "python";
 
@@ -60,9 +59,11 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
     let context = args.testing.on.apply(context)?;
     let groups = args.testing.groups(&context)?;
     let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
-    let points = args.testing.points(&args.axes())?;
+    let distros = args.machine.distro_axis()?;
+    let has_matrix = args.testing.has_matrix() || distros.is_some();
+    let points = args.testing.points(&args.axes(), distros)?;
     let earlier = args.mercurial.take_earlier(&context)?;
-    let wanted = args.mercurial.wanted(points, earlier.as_ref(), &args.axes(), args.testing.has_matrix());
+    let wanted = args.mercurial.wanted(points, earlier.as_ref(), &args.axes(), has_matrix);
     let is_host = kinds.contains(&ProviderKind::Host);
     let has_axis = |axis| wanted.iter().any(|(point, _)| point.get(axis).is_some());
     let takes_distro = !is_host && !has_axis(DISTRO) && args.image.is_none();
@@ -114,7 +115,7 @@ impl Args {
     fn axes(&self) -> [KnownAxis<'static>; 3] {
         let image = self.image.as_ref().map(|_| "--image");
         let python = self.machine.parameters.has(PYTHON_PARAMETER).then_some("--python-version").or(image);
-        let distro = self.machine.named_distro().map(|_| "--distro").or(image);
+        let distro = self.machine.known_distro().1.or(image);
         [(DISTRO, distro), (FILESYSTEM, self.filesystem.map(|_| "--filesystem")), (PYTHON, python)]
     }
 }
@@ -138,7 +139,7 @@ impl Linux<'_> {
         let context = self.context;
         let mut machine = self.args.machine.clone();
         if let Some(distro) = point.get(DISTRO) {
-            machine.prefer_distro(distro);
+            machine.choose_distro(distro);
         }
         if let Some(python) = point.get(PYTHON) {
             machine.parameters.choose(PYTHON_PARAMETER, python);

@@ -52,7 +52,7 @@ pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
             .hint("Name machines of one provider in `--shards`."));
     };
     let (kind, machines) = (*kind, *machines);
-    let points = args.testing.points(&args.axes())?;
+    let points = args.testing.points(&args.axes(), None)?;
     let earlier = args.mercurial.take_earlier(&context)?;
     let wanted = args.mercurial.wanted(points, earlier.as_ref(), &args.axes(), args.testing.has_matrix());
     args.hardware.refuse_unfit(&[kind])?;

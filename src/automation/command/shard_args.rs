@@ -46,7 +46,7 @@ impl Shards {
 }
 
 /// How tests are split and tried again.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct ShardArgs {
     /// Split the tests over this many machines: each takes some from one queue, the longest first, until none is left. `local:2,ec2:6`
     /// takes machines of both [default: 1, or as many as `--host` names]

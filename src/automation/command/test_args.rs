@@ -9,7 +9,7 @@ use model::event::TestsEvent;
 use model::fault::Fault;
 use model::image::ImagePlan;
 use model::machine::ProviderKind;
-use model::matrix::Point;
+use model::matrix::{Axis, Point};
 use model::runner::Runner;
 use model::script::ScriptFile;
 
@@ -24,7 +24,7 @@ use crate::command::unfit::{refuse_options, refuse_wait};
 use crate::compose::Context;
 
 /// The options of every command that runs tests.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct TestArgs {
     /// Say which machines would be made, from what image and at what price, and what would be tested; make nothing
     #[arg(long, conflicts_with = "detach")]
@@ -76,14 +76,19 @@ pub struct TestArgs {
 const AROUND_TESTS: Duration = Duration::from_secs(3600);
 
 impl TestArgs {
+    /// Those of a command whose tests are always the same: a limit, the places of the results, and nothing else that was typed.
+    pub fn of(limit: Option<Duration>, reports: Reports) -> Self {
+        Self { timeout: limit, reports, ..Self::default() }
+    }
+
     /// From which providers the machines of each cell come, and how many of each.
     pub fn groups(&self, context: &Context) -> Result<Vec<(ProviderKind, usize)>, Fault> {
         self.shards.groups(context)
     }
 
-    /// The points of the matrix; see [`MatrixArgs::points`].
-    pub fn points(&self, known: &[KnownAxis<'_>]) -> Result<Vec<Point>, Fault> {
-        self.matrix.points(known)
+    /// The points of the matrix, whose first axis is `first` where an option of its own names one; see [`MatrixArgs::points`].
+    pub fn points(&self, known: &[KnownAxis<'_>], first: Option<Axis>) -> Result<Vec<Point>, Fault> {
+        self.matrix.points(known, first)
     }
 
     /// Whether a matrix was asked for.

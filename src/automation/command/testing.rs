@@ -203,8 +203,11 @@ fn show_failures(session: &Session, results: &Results) {
         let see = context.to_type(&format!("runs show {} --failed --diff", results.id));
         context.screen.message(&format!("See all of it: {see}"));
     }
-    let again =
-        |flag: &str| context.to_type(&format!("{command}{} {flag} {}", declared_by(session.arguments()), results.id));
+    let again = |flag: &str| match COMMANDS.contains(&command) {
+        true => context.to_type(&format!("{command}{} {flag} {}", declared_by(session.arguments()), results.id)),
+        // Its tests are always the same, and all of them.
+        false => context.to_type(command),
+    };
     if results.counts.unmuted() > 0 {
         context.screen.message(&format!("Run it again:  {}", again("--failed-of")));
     }

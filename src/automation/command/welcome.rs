@@ -12,6 +12,7 @@ use crate::ui;
 const TEXT: &str = "\
 Ephemeral machines for builds and tests, made on this computer by default.
 
+  automation demo                two tests on machines of their own, from nothing to nothing in a minute
   automation run -- make check   any command in the files of this folder, on a machine of its own
   automation run-tests-linux     the tests of the Mercurial checkout that you stand in
   automation doctor              what this computer can do

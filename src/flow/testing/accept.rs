@@ -131,7 +131,9 @@ mod tests {
     #[test]
     fn what_the_cases_of_a_test_printed_goes_into_its_one_file() {
         let lines = |changed: &[(usize, &str)]| {
-            let line = |n: usize| changed.iter().find(|(at, _)| *at == n).map_or(format!("line {n}"), |(_, text)| (*text).into());
+            let line = |n: usize| {
+                changed.iter().find(|(at, _)| *at == n).map_or(format!("line {n}"), |(_, text)| (*text).into())
+            };
             (0..40).map(|n| line(n) + "\n").collect::<String>().into_bytes()
         };
         let printed = |changed| Acceptance { path: "test-a.t".into(), present: lines(&[]), content: lines(changed) };

@@ -3,7 +3,7 @@
 //! A sync takes three round trips, however large the tree is: it looks at both sides at once, has the machine hash the
 //! files that cannot be judged otherwise (most often none), and sends one archive with everything that is to change.
 //! Size and SHA-256 decide whether a file differs. A file whose times, size and inode are those that it had when its
-//! content was last known is not read again on the machine; [`remote`] says why that is safe.
+//! content was last known is not read again, on the machine or here; [`remote`] and [`local`] say why that is safe.
 
 pub mod local;
 pub mod plan;
@@ -26,6 +26,10 @@ use crate::transfer::sync::plan::SyncPlan;
 /// The longest answer of a machine about a tree: some 200 bytes for each entry are enough for more than a million
 /// entries.
 const LISTING: OutputLimits = OutputLimits { bytes: 512 << 20, time: Duration::from_secs(600) };
+
+/// How many files are read here again by each sync before the machine is told of them for nothing else: reading so many takes as long as
+/// telling it, some ten milliseconds.
+const MANY: usize = 500;
 
 /// Where a sync goes, and what it may do.
 #[derive(Debug, Clone)]
@@ -74,10 +78,10 @@ pub async fn sync(
     teller: &Teller,
     wanted: &SyncRequest,
 ) -> Result<SyncSummary, Fault> {
-    let (from, paths) = (wanted.from.clone(), wanted.paths.clone());
+    let (from, paths, now) = (wanted.from.clone(), wanted.paths.clone(), teller.now());
     let survey = tokio::task::spawn_blocking(move || match paths {
-        Some(paths) => local::survey_some(&from, &paths),
-        None => local::survey(&from),
+        Some(paths) => local::survey_some(&from, &paths, now),
+        None => local::survey(&from, now),
     });
     let looking = async {
         let connection = connect.await?;
@@ -87,6 +91,7 @@ pub async fn sync(
     let (here, there) = tokio::join!(survey, looking);
     let here = here.map_err(|error| unread(&wanted.from).because(error))??;
     let (connection, there) = there?;
+    let (here, there) = finish(&wanted.from, here, there).await?;
     let done = bring(connection.as_ref(), teller, wanted, &here, there).await?;
     connection.close().await;
     Ok(done)
@@ -100,13 +105,28 @@ pub async fn sync_some(
     paths: &[PathBuf],
     to: &str,
 ) -> Result<SyncSummary, Fault> {
-    let (top, paths) = (from.to_owned(), paths.to_vec());
+    let (top, paths, now) = (from.to_owned(), paths.to_vec(), teller.now());
     let wanted =
         SyncRequest { from: top.clone(), paths: None, to: to.to_owned(), max_delete: usize::MAX, dry_run: false };
-    let survey = tokio::task::spawn_blocking(move || local::survey_some(&top, &paths));
+    let survey = tokio::task::spawn_blocking(move || local::survey_some(&top, &paths, now));
     let (here, there) = tokio::join!(survey, look(connection, to));
     let here = here.map_err(|error| unread(from).because(error))??;
-    bring(connection, teller, &wanted, &here, there?).await
+    let (here, there) = finish(from, here, there?).await?;
+    bring(connection, teller, &wanted, &here, there).await
+}
+
+/// Reads the files here of which the machine does not remember what they hold.
+async fn finish(
+    from: &Path,
+    here: local::Survey,
+    there: remote::RemoteTree,
+) -> Result<(local::LocalTree, remote::RemoteTree), Fault> {
+    let top = from.to_owned();
+    let reading = move || {
+        let here = here.finish(&top, |path| there.known_here(path));
+        here.map(|here| (here, there))
+    };
+    tokio::task::spawn_blocking(reading).await.map_err(|error| unread(from).because(error))?
 }
 
 fn unread(from: &Path) -> Fault {
@@ -144,9 +164,10 @@ async fn bring(
         );
         return Err(Fault::usage(message).hint("Look with `--dry-run`; allow it with `--max-delete N`."));
     }
-    // Also without a change where the machine had to hash files or remembers nothing: it then remembers this sync, so
-    // that the next one need not hash them.
-    if !wanted.dry_run && (plan.has_changes() || !unknown.is_empty() || !there.remembers()) {
+    // Also without a change where the machine had to hash files or remembers nothing, or many were read here: it then remembers this
+    // sync, so that the next one need not read them.
+    let is_news = !unknown.is_empty() || !there.remembers() || here.learnt >= MANY;
+    if !wanted.dry_run && (plan.has_changes() || is_news) {
         done.bytes = apply(connection, teller, wanted, &plan, here, &there).await?;
     }
     Ok(done)

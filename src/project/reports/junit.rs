@@ -104,8 +104,14 @@ impl ReportReader for JunitReader {
 
     fn report(&mut self) -> RunnerReport {
         let bytes = std::mem::take(&mut self.bytes);
-        let mut document =
-            Document { name: &self.name, tally: &mut self.tally, suites: Vec::new(), depth: 0, case: None, failures: None };
+        let mut document = Document {
+            name: &self.name,
+            tally: &mut self.tally,
+            suites: Vec::new(),
+            depth: 0,
+            case: None,
+            failures: None,
+        };
         let read = document.read(&bytes);
         if let Some(Failures::Claimed) = document.failures {
             self.tally.note("a suite that counts failures, and no test that failed");
@@ -439,7 +445,10 @@ mod tests {
         };
         let case = "<testcase name='a'/>";
         assert!(whole(&format!("<testsuite tests='1' failures='0' errors='0'>{case}</testsuite>")));
-        assert!(!whole(&format!("<testsuites failures='2'><testsuite>{case}</testsuite></testsuites>")), "nobody failed");
+        assert!(
+            !whole(&format!("<testsuites failures='2'><testsuite>{case}</testsuite></testsuites>")),
+            "nobody failed"
+        );
         assert!(!whole(&format!("<testsuite><error message='broke'/>{case}</testsuite>")), "the suite itself broke");
         assert!(whole(REPORT));
         assert!(whole("<testsuite><testcase classname='a' name='b'/></testsuite>"), "a suite alone");

@@ -33,6 +33,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
             ("run --watch -- make check", "Again each time a file changes"),
         ],
     ),
+    ("demo", &[("demo", "See it work, from nothing to nothing"), ("demo --json", "Print what its tests came to")]),
     (
         "init",
         &[
@@ -225,7 +226,7 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         "machine up",
         &[
             ("machine up", "Make a machine, and print its id"),
-            ("machine up --image plain --distro debian13 --ttl 8h", "Make a bare one that lives longer"),
+            ("machine up --image plain --distro debian12,debian13 --ttl 8h", "Make two plain ones that live longer"),
             ("--provider ec2 machine up --instance-type m6i.large --max-cost 2", "Make one on EC2"),
         ],
     ),

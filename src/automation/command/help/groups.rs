@@ -13,6 +13,7 @@ const GROUPS: [(&str, &[&str]); 3] = [
         "Work",
         &[
             "run",
+            "demo",
             "init",
             "run-tests",
             "run-tests-linux",

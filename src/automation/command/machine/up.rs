@@ -28,7 +28,7 @@ use crate::ui;
 /// The command's name in the records of runs.
 pub(crate) const COMMAND: &str = "machine up";
 
-/// Make a machine and keep it until its expiry.
+/// Make a machine, or one of each of several distributions, and keep it until its expiry.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The image's definition, as `image build` takes it, or an image that `machine snapshot` has made
@@ -55,7 +55,7 @@ pub struct Args {
     /// Say what would be made, from what image and at what price; make nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print the machine as JSON
+    /// Print the machine as JSON, several as a list
     #[arg(long)]
     json: bool,
 }
@@ -122,64 +122,124 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
         naming::refuse_taken(context.journal.as_ref(), name, context.now())?;
     }
     let context = context.privileged(args.machine.hardware.privileged_machine)?;
-    let (plan, user) = image(&context, kind, &args).await?;
-    refuse_idle(&context, kind, &args, &plan)?;
-    let order = Order {
-        volume: args.volume,
-        idle: args.idle,
-        filesystem: VOLUME_FILESYSTEM,
-        ..args.machine.order(&context, Some(&plan), &user, args.ttl)
-    };
+    let wanted = args.wanted(&context, kind).await?;
     if args.dry_run {
-        let wanted = Wanted { cell: None, kind, machines: 1, plan: Some(&plan), order: &order };
-        return dry_run::show(&context, &[wanted], None, args.json).await;
+        let wanted =
+            wanted.iter().map(|(plan, order)| Wanted { cell: None, kind, machines: 1, plan: Some(plan), order });
+        return dry_run::show(&context, &wanted.collect::<Vec<_>>(), None, args.json).await;
     }
     let session = Session::begin(context, COMMAND).await?;
-    let (run, site) = (&session.run, &session.site);
-    let making = async {
-        let request = request_with_image(run, site, Some(&plan), &baking_for(&order), &order).await?;
-        make(&session, request, args.name.as_ref()).await
-    };
-    let result = match making.await {
-        Ok(machine) => hand_over(&session, &machine, args.json).await,
+    let result = match make_all(&session, &wanted, args.name.as_ref()).await {
+        Ok(machines) => hand_over(&session, &machines, args.json).await,
         Err(fault) => Err(fault),
     };
     session.end(result).await
 }
 
-/// The image that the machine boots, and the user who logs in.
-async fn image(context: &Context, kind: ProviderKind, args: &Args) -> Result<(ImagePlan, String), Fault> {
-    let set_up = args.setup.as_deref().map(|setup| SetUp::read(setup, Path::new(""))).transpose()?;
-    let images = BootImages::of(context, &[kind], [args.image.as_str()]).await?;
-    let definition = match images.get(context, kind, &args.image)? {
-        BootImage::Definition(definition) => definition,
-        BootImage::Snapshot(record) => {
-            let plan = plan_of_snapshot(record, set_up.as_ref(), kind, &args.machine.given_of_definition())?;
-            return Ok((plan, record.snapshot.as_ref().map(|of| of.user.clone()).unwrap_or_default()));
+impl Args {
+    /// The image and the order of each machine, one for each distribution that was named.
+    async fn wanted(&self, context: &Context, kind: ProviderKind) -> Result<Vec<(ImagePlan, Order)>, Fault> {
+        let several = self.machine.distro_axis()?;
+        if several.is_some() && self.name.is_some() {
+            return Err(Fault::usage("`--name` names one machine, and `--distro` asks for several")
+                .hint("Leave `--name` out: each gets a name that is made up."));
         }
-    };
-    let distro = args.machine.distro(context, &definition);
-    let plan = definition
-        .plan(&ImageChoice { set_up, ..args.machine.parameters.choice(context, &definition, distro)? })
-        .map_err(|fault| args.machine.name_setting(context, fault))?;
-    Ok((plan, definition.login_user().to_owned()))
+        let mut wanted = Vec::new();
+        for (plan, user) in self.images(context, kind, several.map(|axis| axis.values)).await? {
+            refuse_idle(context, kind, self, &plan)?;
+            let order = Order {
+                volume: self.volume,
+                idle: self.idle,
+                filesystem: VOLUME_FILESYSTEM,
+                ..self.machine.order(context, Some(&plan), &user, self.ttl)
+            };
+            wanted.push((plan, order));
+        }
+        Ok(wanted)
+    }
+
+    /// The image of each machine, and the user who logs in.
+    async fn images(
+        &self,
+        context: &Context,
+        kind: ProviderKind,
+        distros: Option<Vec<String>>,
+    ) -> Result<Vec<(ImagePlan, String)>, Fault> {
+        let set_up = self.setup.as_deref().map(|setup| SetUp::read(setup, Path::new(""))).transpose()?;
+        let images = BootImages::of(context, &[kind], [self.image.as_str()]).await?;
+        let definition = match images.get(context, kind, &self.image)? {
+            BootImage::Definition(definition) => definition,
+            BootImage::Snapshot(record) => {
+                let plan = plan_of_snapshot(record, set_up.as_ref(), kind, &self.machine.given_of_definition())?;
+                return Ok(vec![(plan, record.snapshot.as_ref().map(|of| of.user.clone()).unwrap_or_default())]);
+            }
+        };
+        let usual = self.machine.distro(context, &definition).to_owned();
+        let plan = |distro: &String| {
+            let choice = self.machine.parameters.choice(context, &definition, distro)?;
+            let plan = definition.plan(&ImageChoice { set_up: set_up.clone(), ..choice });
+            let plan = plan.map_err(|fault| self.machine.name_setting(context, fault))?;
+            Ok((plan, definition.login_user().to_owned()))
+        };
+        distros.unwrap_or_else(|| vec![usual]).iter().map(plan).collect()
+    }
 }
 
-/// Prints the machine's id. A machine whose id could not be printed would be lost to its user, so it is ended.
-async fn hand_over(session: &Session, machine: &Machine, json: bool) -> Result<Ending, Fault> {
+/// Makes every machine that is wanted, or none: those that are there are ended where another cannot be made. Images come first, since
+/// baking one may take longer than a machine is wanted.
+async fn make_all(
+    session: &Session,
+    wanted: &[(ImagePlan, Order)],
+    name: Option<&MachineName>,
+) -> Result<Vec<Machine>, Fault> {
+    let (run, site) = (&session.run, &session.site);
+    let request = async |(plan, order): &(ImagePlan, Order)| {
+        request_with_image(run, site, Some(plan), &baking_for(order), order).await
+    };
+    for one in wanted.iter().skip(1) {
+        request(one).await?;
+    }
+    let mut machines = Vec::new();
+    for one in wanted {
+        let made = match request(one).await {
+            Ok(request) => make(session, request, name).await,
+            Err(fault) => Err(fault),
+        };
+        match made {
+            Ok(machine) => machines.push(machine),
+            Err(fault) => return Err(undo_all(session, &machines, fault).await),
+        }
+    }
+    Ok(machines)
+}
+
+/// Ends what was made; gives the fault that was the reason, with what is left.
+async fn undo_all(session: &Session, machines: &[Machine], mut fault: Fault) -> Fault {
+    for machine in machines {
+        fault = undo(&session.run, &session.site, &machine.id, fault).await;
+    }
+    fault
+}
+
+/// Prints the ids of the machines. One whose id could not be printed would be lost to its user, so they are ended then.
+async fn hand_over(session: &Session, machines: &[Machine], json: bool) -> Result<Ending, Fault> {
     let screen = &session.context.screen;
-    let printed = if json { screen.try_json(machine) } else { screen.try_data(&format!("{}\n", machine.id)) };
+    let printed = match (json, machines) {
+        (true, [one]) => screen.try_json(one),
+        (true, several) => screen.try_json(&several),
+        (false, _) => screen.try_data(&machines.iter().map(|machine| format!("{}\n", machine.id)).collect::<String>()),
+    };
     if let Err(error) = printed {
         // The fault below reports the failed write, with what became of the machine.
         drop(ui::take_write_fault());
         let fault = ui::unwritten_fault(error).hint("Nobody would know the machine's id, so it was ended.");
-        return Err(undo(&session.run, &session.site, &machine.id, fault).await);
+        return Err(undo_all(session, machines, fault).await);
     }
-    if let Some(idle) = machine.idle {
+    if let Some(idle) = machines.iter().find_map(|machine| machine.idle) {
         screen.message(&format!("It ends earlier when idle for {}: without a login and a task.", text::seconds(idle)));
     }
-    let summary = format!("{} until {}", machine.id, machine.expires_at);
-    Ok(Ending { code: 0, summary, detached: Vec::new() })
+    let told = machines.iter().map(|machine| format!("{} until {}", machine.id, machine.expires_at));
+    Ok(Ending { code: 0, summary: told.collect::<Vec<_>>().join(", "), detached: Vec::new() })
 }
 
 async fn make(session: &Session, request: MachineRequest, name: Option<&MachineName>) -> Result<Machine, Fault> {

@@ -21,7 +21,7 @@ use model::machine::ProviderKind;
 use model::matrix::{self, Coordinate, Point};
 
 use crate::command::boot_image::{BootImage, BootImages, plan_of_snapshot};
-use crate::command::machine_args::default_ttl;
+use crate::command::machine_args::{DISTRO, default_ttl};
 use crate::command::matrix_args::{KnownAxis, in_cell};
 use crate::command::run::project::Project;
 use crate::command::run::{Args, UserArg};
@@ -41,8 +41,7 @@ const INPUT_CAP: u64 = 64 << 20;
 /// The time that a machine needs before and after its command.
 const AROUND: Duration = Duration::from_secs(3600);
 
-/// The axes of `--matrix`, and the beginning of those that set a variable.
-const DISTRO: &str = "distro";
+/// The axis of `--matrix` beside the distribution, and the beginning of those that set a variable.
 const IMAGE: &str = "image";
 const VARIABLE: &str = "env.";
 
@@ -172,10 +171,8 @@ impl Args {
 
     /// The points of the matrix, on each of the machines that were asked for.
     fn points(&self, kind: ProviderKind) -> Result<Vec<Point>, Fault> {
-        let mut known: Vec<KnownAxis<'_>> = vec![
-            (DISTRO, self.machine.named_distro().map(|_| "--distro")),
-            (IMAGE, self.image.as_ref().map(|_| "--image")),
-        ];
+        let mut known: Vec<KnownAxis<'_>> =
+            vec![self.machine.known_distro(), (IMAGE, self.image.as_ref().map(|_| "--image"))];
         for axis in self.matrix.names() {
             if let Some(name) = axis.strip_prefix(VARIABLE) {
                 check_variable(name).map_err(Fault::usage)?;
@@ -184,13 +181,27 @@ impl Args {
         }
         // For the hint: whoever names it as it stands gets another answer above.
         known.push(("env.NAME", None));
-        let points = self.matrix.points(&known)?;
+        let distros = self.machine.distro_axis()?;
+        if let Some(option) = self.only_on_one().filter(|_| distros.is_some()) {
+            return Err(Fault::usage(format!(
+                "`{option}` takes one machine, and `--distro` names several distributions"
+            ))
+            .hint("Name one of them."));
+        }
+        let points = self.matrix.points(&known, distros)?;
         let of_image = points.iter().any(|point| point.get(DISTRO).is_some() || point.get(IMAGE).is_some());
         if kind == ProviderKind::Host && of_image {
             return Err(Fault::usage("a machine that is there already has the image that it has")
                 .hint("Leave the axes `distro` and `image` out of `--matrix`."));
         }
         on_machines(points, self.machines)
+    }
+
+    /// The option that was given of those that have no meaning on several machines.
+    fn only_on_one(&self) -> Option<&'static str> {
+        let given =
+            [("--terminal", self.terminal), ("--watch", self.watch), ("--sync-back", !self.sync_back.is_empty())];
+        given.into_iter().find_map(|(option, is_given)| is_given.then_some(option))
     }
 
     /// The files that are sent, and their history where that was asked for.
@@ -275,7 +286,7 @@ impl Args {
         let image = self.image_name(command, point);
         let mut machine = self.machine.clone();
         if let Some(distro) = point.get(DISTRO) {
-            machine.prefer_distro(distro);
+            machine.choose_distro(distro);
         }
         let set_up = match (&self.setup, &command.setup) {
             (Some(setup), _) => Some(SetUp::read(setup, Path::new(""))?),

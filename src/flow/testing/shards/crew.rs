@@ -32,11 +32,7 @@ impl Counted {
 impl Crew {
     /// So many machines.
     pub(super) fn new(machines: usize) -> Self {
-        Self {
-            unready: AtomicUsize::new(machines),
-            ready: Notify::new(),
-            announced: tokio::sync::Mutex::new(None),
-        }
+        Self { unready: AtomicUsize::new(machines), ready: Notify::new(), announced: tokio::sync::Mutex::new(None) }
     }
 
     /// One place for a machine is at its first test, or never will be.

@@ -378,7 +378,8 @@ impl Queue {
         }
         for test in rest {
             let blame = if explained { Blame::Another } else { Blame::Nobody };
-            let lost = TestResult::of(test, TestOutcome::Lost, None, Some("the runner's report does not mention it".into()));
+            let lost =
+                TestResult::of(test, TestOutcome::Lost, None, Some("the runner's report does not mention it".into()));
             self.give_back(machine, lost, blame);
         }
     }

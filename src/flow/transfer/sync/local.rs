@@ -1,4 +1,8 @@
 //! The content of a folder on this computer: every entry with its mode, and the SHA-256 of every file.
+//!
+//! A file is not read where an earlier sync read it, and device, inode, size, mtime and ctime are those that it had then: no program can
+//! set a ctime. That the machine remembers, as a token of those beside the hash, so that nothing is kept here. A file that was changed
+//! within [`SETTLED`] has none, and is read: it could be changed again and show the same times.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -7,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use model::fault::Fault;
 use sha2::{Digest, Sha256};
 
@@ -18,6 +23,14 @@ const BUFFER: usize = 128 << 10;
 
 /// Files that a thread takes at a time.
 const BATCH: usize = 32;
+
+/// For how many seconds a change may leave the times of a file as they are: a program that writes through a mapping moves them at its
+/// first write to a page, and again when Linux has written that to the disk, after 35 s at most (`vm.dirty_expire_centisecs` and
+/// `vm.dirty_writeback_centisecs`). Every file system counts times finer than that.
+const SETTLED: i64 = 40;
+
+/// What tells a file with its content from any other, as far as it can be known without reading it.
+pub type Token = [u8; 8];
 
 /// The kind of an entry, with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +52,22 @@ pub struct LocalEntry {
     pub mode: u32,
     /// Its size in bytes, of a file.
     pub size: u64,
-    /// Inode, mtime and ctime: if one of them is another now, the file was changed since.
-    id: [i64; 5],
+    /// Device, inode, mtime and ctime: if one of them is another now, the file was changed since.
+    id: [i64; 6],
+}
+
+impl LocalEntry {
+    /// The token of a file that nobody changed in the last while before `now`, in seconds.
+    fn token(&self, now: i64) -> Option<Token> {
+        let [.., changed, _] = self.id;
+        (changed < now - SETTLED).then(|| {
+            let size = self.size.to_le_bytes();
+            let words: Vec<u8> = self.id.iter().flat_map(|word| word.to_le_bytes()).chain(size).collect();
+            let mut token = Token::default();
+            token.copy_from_slice(&hash(&words)[..8]);
+            token
+        })
+    }
 }
 
 /// A folder with all that is in it.
@@ -48,6 +75,17 @@ pub struct LocalEntry {
 pub struct LocalTree {
     /// The entries by path below the top, a folder before its content.
     pub entries: BTreeMap<PathBuf, LocalEntry>,
+    /// How many files had to be read that need not be read the next time.
+    pub learnt: usize,
+    /// When it was looked at, in seconds.
+    looked: i64,
+}
+
+/// A folder that was looked at; those of its files are not read yet that the machine may remember.
+#[derive(Debug, Default)]
+pub struct Survey {
+    tree: LocalTree,
+    unread: Vec<(PathBuf, Token)>,
 }
 
 /// The hash of some bytes.
@@ -60,8 +98,9 @@ pub fn hex(hash: &Hash) -> String {
     HEXLOWER.encode(hash)
 }
 
-fn id(found: &std::fs::Metadata) -> [i64; 5] {
-    [found.ino().cast_signed(), found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()]
+fn id(found: &std::fs::Metadata) -> [i64; 6] {
+    let [device, inode] = [found.dev(), found.ino()].map(u64::cast_signed);
+    [device, inode, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()]
 }
 
 fn failed(path: &Path, error: std::io::Error) -> Fault {
@@ -75,7 +114,10 @@ impl LocalTree {
         for path in paths {
             let Some(entry) = self.entries.get(path) else { continue };
             let head = match &entry.kind {
-                LocalKind::File(hash) => format!("f {} ", hex(hash)),
+                LocalKind::File(hash) => match entry.token(self.looked) {
+                    Some(token) => format!("F {} {} ", hex(hash), HEXLOWER.encode(&token)),
+                    None => format!("f {} ", hex(hash)),
+                },
                 LocalKind::Link(target) => format!("l {} ", hex(&hash(target))),
                 LocalKind::Folder => "d - ".to_owned(),
             };
@@ -89,7 +131,7 @@ impl LocalTree {
     /// When a file or link was changed last, by its seconds and nanoseconds; none for a folder.
     pub fn age(&self, path: &Path) -> Option<(i64, i64)> {
         let entry = self.entries.get(path)?;
-        (!matches!(entry.kind, LocalKind::Folder)).then_some((entry.id[1], entry.id[2]))
+        (!matches!(entry.kind, LocalKind::Folder)).then_some((entry.id[2], entry.id[3]))
     }
 
     /// The first of these files that was changed since it was hashed.
@@ -103,9 +145,61 @@ impl LocalTree {
     }
 }
 
-/// Looks at a folder and reads all its files, on all processors.
-pub fn survey(top: &Path) -> Result<LocalTree, Fault> {
-    let (mut entries, mut files) = (BTreeMap::new(), Vec::new());
+impl Survey {
+    fn begin(now: Timestamp) -> Self {
+        let looked = now.as_second();
+        Self { tree: LocalTree { looked, ..LocalTree::default() }, unread: Vec::new() }
+    }
+
+    /// Adds what was found at a path; a file that must be read goes to `recent`.
+    fn add(
+        &mut self,
+        top: &Path,
+        path: PathBuf,
+        found: &std::fs::Metadata,
+        recent: &mut Vec<PathBuf>,
+    ) -> Result<(), Fault> {
+        if !found.is_file() {
+            let entry = look(&top.join(&path), found)?;
+            self.tree.entries.insert(path, entry);
+            return Ok(());
+        }
+        // Its hash is put in its place when it is known.
+        let entry =
+            LocalEntry { kind: LocalKind::File(Hash::default()), mode: mode(found), size: found.len(), id: id(found) };
+        match entry.token(self.tree.looked) {
+            Some(token) => {
+                self.unread.push((path.clone(), token));
+                self.tree.entries.insert(path, entry);
+            }
+            None => recent.push(path),
+        }
+        Ok(())
+    }
+
+    /// The folder with the hash of every file: those that `known` tells of the token and the hash that a file had are not read again.
+    pub fn finish(self, top: &Path, known: impl Fn(&Path) -> Option<(Token, Hash)>) -> Result<LocalTree, Fault> {
+        let Self { mut tree, unread } = self;
+        let mut missing = Vec::new();
+        for (path, token) in unread {
+            match known(&path).filter(|(then, _)| *then == token) {
+                Some((_, hash)) => {
+                    if let Some(entry) = tree.entries.get_mut(&path) {
+                        entry.kind = LocalKind::File(hash);
+                    }
+                }
+                None => missing.push(path),
+            }
+        }
+        tree.learnt = missing.len();
+        tree.entries.extend(read_all(top, &missing)?);
+        Ok(tree)
+    }
+}
+
+/// Looks at a folder, and reads those files on all processors that changed lately; `now` is the time.
+pub fn survey(top: &Path, now: Timestamp) -> Result<Survey, Fault> {
+    let (mut survey, mut recent) = (Survey::begin(now), Vec::new());
     let mut todo = vec![PathBuf::new()];
     while let Some(folder) = todo.pop() {
         let here = top.join(&folder);
@@ -115,36 +209,34 @@ pub fn survey(top: &Path) -> Result<LocalTree, Fault> {
             if super::is_ours(&path) {
                 continue;
             }
-            let kind = found.file_type().map_err(|error| failed(&found.path(), error))?;
-            if kind.is_file() {
-                files.push(path);
-                continue;
-            }
-            if kind.is_dir() {
+            let about = found.metadata().map_err(|error| failed(&found.path(), error))?;
+            if about.is_dir() {
                 todo.push(path.clone());
             }
-            let about = found.metadata().map_err(|error| failed(&found.path(), error))?;
-            entries.insert(path, look(&found.path(), &about)?);
+            survey.add(top, path, &about, &mut recent)?;
         }
     }
-    entries.extend(read_all(top, &files)?);
-    Ok(LocalTree { entries })
+    survey.tree.entries.extend(read_all(top, &recent)?);
+    Ok(survey)
 }
 
-/// Looks at these paths below a folder, and reads those of them that are files. A path that is gone by now is left out.
-pub fn survey_some(top: &Path, paths: &[PathBuf]) -> Result<LocalTree, Fault> {
-    let (mut entries, mut files) = (BTreeMap::new(), Vec::new());
+/// The same for these paths below a folder. A path that is gone by now is left out.
+pub fn survey_some(top: &Path, paths: &[PathBuf], now: Timestamp) -> Result<Survey, Fault> {
+    let (mut survey, mut recent) = (Survey::begin(now), Vec::new());
     for path in paths {
         let here = top.join(path);
         match std::fs::symlink_metadata(&here) {
-            Ok(about) if about.is_file() => files.push(path.clone()),
-            Ok(about) => drop(entries.insert(path.clone(), look(&here, &about)?)),
+            Ok(about) => survey.add(top, path.clone(), &about, &mut recent)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(&here, error)),
         }
     }
-    entries.extend(read_all(top, &files)?);
-    Ok(LocalTree { entries })
+    survey.tree.entries.extend(read_all(top, &recent)?);
+    Ok(survey)
+}
+
+fn mode(found: &std::fs::Metadata) -> u32 {
+    found.mode() & 0o7777
 }
 
 /// An entry that is no file.
@@ -160,7 +252,7 @@ fn look(path: &Path, about: &std::fs::Metadata) -> Result<LocalEntry, Fault> {
             format!("cannot copy `{}`: it is neither a file, a folder nor a symbolic link", shown.escape_debug());
         return Err(Fault::outside(message));
     };
-    Ok(LocalEntry { kind, mode: about.mode() & 0o7777, size: 0, id: id(about) })
+    Ok(LocalEntry { kind, mode: mode(about), size: 0, id: id(about) })
 }
 
 /// Hashes the files on as many threads as there are processors.
@@ -209,5 +301,5 @@ fn read(path: &Path, buffer: &mut [u8]) -> Result<LocalEntry, Fault> {
         }
     }
     let kind = LocalKind::File(hasher.finalize().into());
-    Ok(LocalEntry { kind, mode: found.mode() & 0o7777, size, id: id(&found) })
+    Ok(LocalEntry { kind, mode: mode(&found), size, id: id(&found) })
 }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use model::fault::Fault;
 
-use crate::transfer::sync::local::{self, Hash, LocalTree};
+use crate::transfer::sync::local::{self, Hash, LocalTree, Token};
 
 /// The kind of an entry on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct RemoteTree {
     /// The entries that earlier syncs put at each path. There are two where a sync did not end: it may or may not have
     /// come to that path.
     pub sent: HashMap<PathBuf, HashSet<Sent>>,
+    /// By the path of a file here, what it looked like when a sync read it, and the hash that it had.
+    known_here: HashMap<PathBuf, (Token, Hash)>,
     began: Vec<u8>,
     remembers: bool,
 }
@@ -124,7 +126,10 @@ pub fn read(printed: &[u8]) -> Result<RemoteTree, Fault> {
     let mut look = RemoteTree { entries: now, remembers: !of("stamp").is_empty(), ..RemoteTree::default() };
     look.began = of("began").first().map(|began| began.to_vec()).unwrap_or_default();
     for record in of("sent").iter().chain(of("pending")) {
-        let (place, sent) = parse_sent(record).ok_or_else(|| unreadable_listing("what was sent"))?;
+        let (place, sent, token) = parse_sent(record).ok_or_else(|| unreadable_listing("what was sent"))?;
+        if let (Some(token), Sent::File(hash)) = (token, sent) {
+            look.known_here.insert(place.clone(), (token, hash));
+        }
         look.sent.entry(place).or_default().insert(sent);
     }
     // The machine removes `pending` last. While it is there, the other sections may belong to different syncs, and a
@@ -158,16 +163,21 @@ fn parse_listing(records: &[&[u8]]) -> Result<BTreeMap<PathBuf, RemoteEntry>, Fa
     pairs.map(|pair| entry(pair[0], pair[1]).ok_or_else(|| unreadable_listing("an entry"))).collect()
 }
 
-/// Reads a record of `sent` or `pending`: `KIND HASH PATH`.
-fn parse_sent(record: &[u8]) -> Option<(PathBuf, Sent)> {
+/// Reads a record of `sent` or `pending`: `KIND HASH PATH`, or `F HASH TOKEN PATH` of a file that need not be read here again.
+fn parse_sent(record: &[u8]) -> Option<(PathBuf, Sent, Option<Token>)> {
     let mut fields = record.splitn(3, |byte| *byte == b' ');
     let (kind, hash, name) = (fields.next()?, fields.next()?, fields.next()?);
     let sent = match kind {
+        b"F" => {
+            let (token, name) = name.split_at_checked(16).filter(|(_, rest)| rest.starts_with(b" "))?;
+            let token = HEXLOWER.decode(token).ok()?.try_into().ok()?;
+            return Some((path(&name[1..]), Sent::File(unhex(hash)?), Some(token)));
+        }
         b"f" => Sent::File(unhex(hash)?),
         b"l" => Sent::Link(unhex(hash)?),
         _ => Sent::Folder,
     };
-    Some((path(name), sent))
+    Some((path(name), sent, None))
 }
 
 /// Reads a record of `fresh`, `SIZE INODE MTIME PATH`; gives its first three fields as [`RemoteEntry::content`] has them.
@@ -189,6 +199,11 @@ impl RemoteTree {
     /// Whether the machine remembers a sync that ended.
     pub fn remembers(&self) -> bool {
         self.remembers
+    }
+
+    /// What a file here looked like when a sync read it, and the hash that it had.
+    pub fn known_here(&self, path: &Path) -> Option<(Token, Hash)> {
+        self.known_here.get(path).copied()
     }
 
     /// Takes over the hashes of files that are as they were at the end of the last sync, which looked at `stamp`. The

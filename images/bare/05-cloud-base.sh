@@ -1,0 +1,1 @@
+../linux-dev/05-cloud-base.sh

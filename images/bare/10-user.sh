@@ -1,0 +1,1 @@
+../linux-dev/10-user.sh

@@ -1,0 +1,1 @@
+../linux-dev/90-cloud-clean.sh

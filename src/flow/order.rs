@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::base::id::MachineId;
 use model::filesystem::Filesystem;
-use model::image::{CloudBase, Fingerprint, ImagePlan};
+use model::image::{CloudBase, Fingerprint, ImagePlan, LayerRecipe};
 use model::machine::{Caps, Hardware, Network, Platform};
 use model::price::Budget;
 use model::provider::MachineRequest;
@@ -24,6 +24,8 @@ pub struct Order {
     pub layers: Vec<Fingerprint>,
     /// The cloud's base image, for providers whose machines start from one.
     pub cloud: Option<CloudBase>,
+    /// Whether the layers are the state of a machine.
+    pub snapshot: bool,
     /// The kind of computer.
     pub hardware: Hardware,
     /// The user to log in as.
@@ -54,6 +56,7 @@ impl Order {
             image: image.into(),
             layers: Vec::new(),
             cloud: None,
+            snapshot: false,
             hardware: Hardware::default(),
             user: user.into(),
             network: Network::Loopback,
@@ -75,6 +78,7 @@ impl Order {
             image: plan.name.clone(),
             layers: plan.chain(layers),
             cloud: plan.cloud().cloned(),
+            snapshot: plan.layers.first().is_some_and(|layer| layer.recipe == LayerRecipe::Taken),
             ..self
         }
     }
@@ -95,6 +99,7 @@ impl Order {
             image: order.image,
             layers: order.layers,
             cloud: order.cloud,
+            snapshot: order.snapshot,
             hardware: order.hardware,
             user: order.user,
             network: order.network,

@@ -46,6 +46,8 @@ pub struct MachineRequest {
     pub layers: Vec<Fingerprint>,
     /// The cloud's base image, for providers whose machines start from one.
     pub cloud: Option<CloudBase>,
+    /// Whether the layers are the state of a machine: then no base image of a cloud lies below them.
+    pub snapshot: bool,
     /// The requested hardware.
     pub hardware: Hardware,
     /// The user to log in as.

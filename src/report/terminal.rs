@@ -420,7 +420,7 @@ mod tests {
         ");
         tests.push(test("test-d.t", TestOutcome::Lost, None));
         insta::assert_snapshot!(summary(&results(tests)), @r"
-        INCOMPLETE  1 of 4 tests lost, 1 skipped · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
+        INCOMPLETE  1 of 4 tests lost, 1 failed, 1 skipped · hg 6.3.2 a1b2c3d4e5f6 · debian12 · python 3.11 · 10 s
         Why: some tests that were expected did not report
         Tests: 1 passed, 1 failed, 1 skipped, 1 lost
         Failed:

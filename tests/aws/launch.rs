@@ -188,6 +188,7 @@ impl User {
                 parameter: Some("/aws/service/debian/release/12/latest/amd64".into()),
                 user: "admin".into(),
             }),
+            snapshot: false,
             hardware: Hardware::default(),
             user: "root".into(),
             network: Network::Host,

@@ -23,6 +23,7 @@ fn request(user: &User, distro: &str) -> MachineRequest {
         image: plan.name.clone(),
         layers: plan.chain(1),
         cloud: plan.cloud().cloned(),
+        snapshot: false,
         user: guest::of(plan.platform).administrator().to_owned(),
         ..user.request()
     }

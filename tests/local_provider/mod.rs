@@ -181,6 +181,7 @@ impl World {
             image: "test".into(),
             layers: vec![Fingerprint(LAYER.into())],
             cloud: None,
+            snapshot: false,
             hardware: Hardware::default(),
             user: "root".into(),
             network: Network::Loopback,

@@ -10,7 +10,7 @@ pub(crate) const GIB: u64 = 1 << 30;
 /// Whether the machine is to bake an image.
 pub(crate) fn bakes(request: &MachineRequest) -> bool {
     // The state of a machine is one layer, and begins with no image of a distribution.
-    request.layers.len() <= 1 && request.cloud.is_some()
+    request.layers.len() <= 1 && !request.snapshot
 }
 
 /// The requested types, the preferred one first.

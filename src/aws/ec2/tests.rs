@@ -42,6 +42,7 @@ fn request(layers: usize) -> MachineRequest {
         image: "linux-dev-debian12".into(),
         layers: (0..layers).map(|at| Fingerprint(at.to_string())).collect(),
         cloud: None,
+        snapshot: false,
         hardware: Hardware::default(),
         user: "hg".into(),
         network: Network::Loopback,

@@ -469,6 +469,7 @@ mod tests {
             image: "test".into(),
             layers: vec![],
             cloud: None,
+            snapshot: false,
             hardware: Hardware::default(),
             user: "hg".into(),
             network: Network::Loopback,

@@ -264,6 +264,7 @@ impl Instance {
             image: self.launched.image.clone(),
             layers: Vec::new(),
             cloud: None,
+            snapshot: false,
             hardware: Hardware::default(),
             user: "root".to_owned(),
             network: Network::Host,

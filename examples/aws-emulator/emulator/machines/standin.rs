@@ -50,6 +50,7 @@ fn request(plan: &ImagePlan, below: usize) -> MachineRequest {
         image: plan.name.clone(),
         layers: plan.chain(below),
         cloud: None,
+        snapshot: false,
         hardware: Hardware::default(),
         user: "root".to_owned(),
         network: Network::Host,

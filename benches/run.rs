@@ -189,6 +189,8 @@ fn with_a_large_tree(state: &Path) {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, content(number)).unwrap();
     }
+    // Files that changed lately are read again, whatever is known of them: a tree that somebody works on is older than that.
+    std::thread::sleep(Duration::from_secs(45));
     let (ours, theirs) = (sshd.folder("ours"), sshd.folder("theirs"));
     let ssh = format!(
         "ssh -F none -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -p {}",

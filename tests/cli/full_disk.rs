@@ -20,7 +20,7 @@ fn machines_are_listed_used_and_ended_on_a_full_disk() {
         id=$(a machine up)
         a machine exec "$id" -- dd if=/dev/zero of=/home/hg/big bs=1k count=64
         fill
-        a machine list | grep -F "$id" | grep -w live
+        a machine list | grep -F "$id" | grep -w kept
         code=0; a machine up 2>said || code=$?
         cat said; test $code = 3; grep -F 'No space left' said; grep -F 'machine down' said
         a runs list | grep -F 'machine up'

@@ -87,7 +87,7 @@ fn what_cannot_be_reported_is_refused_with_the_reason() {
     refused(&[MIXED.id, "--output", "/dev/stdout", "--json"], &["`--json` needs a file"]);
     refused(&[MIXED.id, "--output", "/dev/stdout", "--open"], &["`--open` needs a file"]);
     std::fs::remove_file(folder(&place, GREEN.id).join("results.json")).unwrap();
-    refused(&[GREEN.id], &["has no results", "runs wait"]);
+    refused(&[GREEN.id], &["without results", "runs list"]);
     assert!(!folder(&place, MIXED.id).join("report.html").exists(), "nothing was written");
 }
 

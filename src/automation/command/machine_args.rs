@@ -65,16 +65,19 @@ pub const DISTRO: &str = "distro";
 /// [`AUTO`] beside others.
 pub fn distro_axis(named: &[String]) -> Result<Option<Axis>, Fault> {
     let axis = match named {
-        [] => return Ok(None),
+        // Whoever makes the image says what is wrong with the name of one.
+        [] | [_] => return Ok(None),
+        named if named.iter().any(|name| name.trim().is_empty()) => {
+            return Err(Fault::usage("one of the names in `--distro` is empty").hint("Part them by one comma each."));
+        }
         named => Axis::of(DISTRO, named.to_vec()).map_err(|why| Fault::usage(format!("`--distro`: {why}")))?,
     };
-    match axis.values.len() {
-        1 => Ok(None),
-        _ if axis.values.iter().any(|name| name == AUTO) => Err(Fault::usage(format!(
+    match axis.values.iter().any(|name| name == AUTO) {
+        true => Err(Fault::usage(format!(
             "`{AUTO}` chooses one distribution, and cannot stand beside others in `--distro`"
         ))
         .hint("Name each, or none.")),
-        _ => Ok(Some(axis)),
+        false => Ok(Some(axis)),
     }
 }
 

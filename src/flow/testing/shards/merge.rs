@@ -11,18 +11,21 @@ pub(super) fn results(queue: &Queue, why: &str) -> Vec<TestResult> {
     let mut results: Vec<TestResult> = queue.strangers.values().cloned().collect();
     for (name, item) in &queue.items {
         let Some(counts) = policy.deciding(&item.tries) else {
-            if let Some(last) = item.losses.last() {
+            if let Some(last) = item.losses.last().filter(|_| queue.stopped().is_none()) {
                 let others = item.losses[..item.losses.len() - 1].iter().filter_map(other);
                 results.push(TestResult { others: others.collect(), ..last.clone() });
                 continue;
             }
             // Where enough had failed, nobody wanted this test any more.
             let (outcome, why) = match (queue.stopped(), queue.closed()) {
-                (Some(stopped), _) => (TestOutcome::Skipped, stopped),
-                (None, Some(closed)) => (closed.outcome, closed.why.as_str()),
-                (None, None) => (TestOutcome::Lost, item.why.as_deref().unwrap_or(why)),
+                (Some(stopped), _) => {
+                    let how = if item.losses.is_empty() { "not begun" } else { "ended before it came to a result" };
+                    (TestOutcome::Skipped, format!("{how}: {stopped}"))
+                }
+                (None, Some(closed)) => (closed.outcome, closed.why.clone()),
+                (None, None) => (TestOutcome::Lost, item.why.as_deref().unwrap_or(why).to_owned()),
             };
-            results.push(TestResult::of(name.clone(), outcome, None, Some(why.to_owned())));
+            results.push(TestResult::of(name.clone(), outcome, None, Some(why)));
             continue;
         };
         let tries = item.tries.iter().chain(&item.losses).filter(|tried| tried.attempt != counts.attempt);

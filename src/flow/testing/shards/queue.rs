@@ -465,7 +465,7 @@ impl Queue {
             policy.max_failures.filter(|most| failed && self.failures >= *most && self.done < self.items.len());
         if let Some(most) = reached {
             let failed = model::base::text::pluralize(most as usize, "test");
-            self.stopped.get_or_insert(format!("not begun: {failed} failed before"));
+            self.stopped.get_or_insert(format!("{failed} failed before"));
         }
     }
 }

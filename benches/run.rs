@@ -41,6 +41,12 @@ const CHANGED: usize = 10;
 const TEST: &str = "test-empty-dir.t";
 const EDITED: &str = "mercurial/util.py";
 
+/// A part of the bench.
+type Part = (&'static str, fn(&Path));
+
+/// A step of a round, and the times that it has taken.
+type Step<'a> = (&'a mut Vec<Duration>, Box<dyn Fn() -> Option<Duration> + 'a>);
+
 fn main() {
     // The bench is its own guard, as the tool is.
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
@@ -54,7 +60,7 @@ fn main() {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("Load before it began: {}\n", load.trim());
     println!("| work | ours, median (least to most) | beside it, in the same run | bar |\n|---|---|---|---|");
-    let parts: [(&str, fn(&Path)); 4] =
+    let parts: [Part; 4] =
         [("new", on_a_new_machine), ("tree", with_a_large_tree), ("loop", edit_and_test), ("memory", memory_and_help)];
     for (name, run) in parts {
         if is_wanted(name) {
@@ -220,7 +226,7 @@ fn with_a_large_tree(state: &Path) {
     let has_rsync = Command::new("rsync").arg("--version").output().is_ok();
     let then = format!("&& {ssh} {there} true");
     let (mut syncs, mut rsyncs, mut runs, mut loops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut steps: Vec<(&mut Vec<Duration>, Box<dyn Fn() -> Option<Duration>>)> = vec![
+    let mut steps: Vec<Step<'_>> = vec![
         (&mut syncs, Box::new(|| Some(sync()))),
         (&mut rsyncs, Box::new(|| has_rsync.then(|| rsync("")))),
         (&mut runs, Box::new(|| Some(run()))),

@@ -17,7 +17,7 @@
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 folder=$1 user=$2 lease=$3 expires=$4 idle=${5:-0} owned=
-used=$(date +%s) looked=0 why="the lease is over"
+used=$(date +%s) looked=0 seen='' why="the lease is over"
 state=${0%/*}
 touch "$folder/armed"
 
@@ -57,11 +57,17 @@ is_used() {
         grep -qvE '\[(listener|accepted|net|preauth)\]|: unknown '
 }
 
+# How many connections were accepted so far: a login may be over before anybody looks for it.
+accepted() {
+    awk '$1 == "Tcp:" && $7 ~ /^[0-9]+$/ { print $7 }' /proc/net/snmp 2>/dev/null
+}
+
 # Whether nobody has used the machine for too long, as far as that was looked at: at most every 20 s.
 is_idle() {
     [ "$idle" -gt 0 ] && [ "$((now - looked))" -ge 20 ] || return
     looked=$now
-    if is_used; then used=$now; fi
+    if is_used || [ "$(accepted)" != "$seen" ]; then used=$now; fi
+    seen=$(accepted)
     [ "$((now - used))" -gt "$idle" ]
 }
 

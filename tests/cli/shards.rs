@@ -167,12 +167,7 @@ fn a_machine_on_which_a_test_failed_is_kept_for_a_look() {
         let keeping = [shards, &["--keep-failed", "5m"]].concat();
         split.run(&[&keeping[..], &["test-ok.t"]].concat()).expect(0);
         assert!(machines().is_empty(), "a green run keeps none");
-        split.run(&keeping).expect(1).tells(&[
-            "FAILED  1 of 2 tests",
-            "Kept hg-",
-            "machine ssh ",
-            "machine down ",
-        ]);
+        split.run(&keeping).expect(1).tells(&["FAILED  1 of 2 tests", "Kept hg-", "machine ssh ", "machine down "]);
         let [kept] = machines().try_into().unwrap();
         let (id, folder) = (kept["id"].as_str().unwrap(), "/hgwork/src/tests/test-broken.t");
         split.place.exec(id, &["test", "-f", folder]).expect(0);

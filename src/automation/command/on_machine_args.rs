@@ -1,5 +1,6 @@
 //! The option to work on a machine that is up, in place of a new one.
 
+use model::base::text;
 use model::fault::Fault;
 
 use crate::command::machine;
@@ -19,12 +20,20 @@ impl OnMachineArgs {
         self.taken.is_some()
     }
 
-    /// The context in which work is done there.
-    pub fn apply(&self, context: Context) -> Result<Context, Fault> {
+    /// The context in which work is done there, by a command that leaves it there where it `detaches`.
+    pub fn apply(&self, context: Context, detaches: bool) -> Result<Context, Fault> {
         match &self.taken {
             None => Ok(context),
             Some(text) => {
                 let machine = machine::chosen::find(&context, text)?;
+                if let Some(idle) = machine.idle.filter(|_| detaches) {
+                    // Results that nobody has fetched would go with it.
+                    let (id, idle) = (&machine.id, text::seconds(idle));
+                    return Err(Fault::usage(format!(
+                        "machine `{id}` ends when idle for {idle}, and with it what a run left there comes to"
+                    ))
+                    .hint("Leave `--detach` out, or take a machine without `--idle`."));
+                }
                 context.on_machine(machine)
             }
         }

@@ -147,7 +147,7 @@ const ARTIFACT_HELP: &str = "Fetch the files that match: a path below the source
 
 /// Runs the command; gives its exit code, or one that no usual command has.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
-    let context = args.on.apply(context)?;
+    let context = args.on.apply(context, args.detach)?;
     let kind = context.default_provider()?;
     let project = Project::of(&args)?;
     if args.plan {

@@ -149,7 +149,7 @@ impl Args {
 }
 
 async fn run_declared(context: Context, mut args: Args) -> Result<i32, Fault> {
-    let context = args.testing.on.apply(context)?;
+    let context = args.testing.on.apply(context, args.testing.detach)?;
     let Declared { mut declaration, around, set_up } = Declared::read(&args)?;
     declaration.add_flags(&args.flags)?;
     if let Some(network) = around.network {

@@ -56,7 +56,7 @@ const PYTHON_PARAMETER: &str = "python-version";
 
 /// Runs the tests.
 pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
-    let context = args.testing.on.apply(context)?;
+    let context = args.testing.on.apply(context, args.testing.detach)?;
     let groups = args.testing.groups(&context)?;
     let kinds: Vec<ProviderKind> = groups.iter().map(|(kind, _)| *kind).collect();
     let distros = args.machine.distro_axis()?;

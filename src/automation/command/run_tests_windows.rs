@@ -45,7 +45,7 @@ const ARCH: &str = "arch";
 
 /// Runs the tests.
 pub async fn run(context: Context, mut args: Args) -> Result<i32, Fault> {
-    let context = args.testing.on.apply(context)?;
+    let context = args.testing.on.apply(context, args.testing.detach)?;
     let groups = args.testing.groups(&context)?;
     let [(kind, machines)] = groups.as_slice() else {
         return Err(Fault::usage("machines of two providers do not have the same Windows")

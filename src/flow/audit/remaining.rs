@@ -107,7 +107,8 @@ fn close_rows(estate: &Estate<'_>, gone: &[Finding]) -> Result<(), Fault> {
 /// Whether a finding is the files of a run on a machine that was made for us before that run, and that is not there any more. Such a machine
 /// is reached through a guard of ours, or has hardware that we chose; its record goes when it was seen gone.
 fn went_with_its_machine(finding: &Finding, machines: &[Machine]) -> bool {
-    let is_left = finding.kind == ResourceKind::RemoteFiles && finding.standing == Standing::Orphaned;
+    let is_left =
+        finding.kind == ResourceKind::RemoteFiles && matches!(finding.standing, Standing::Orphaned | Standing::Kept);
     let Some(found) = machines.iter().find(|machine| is_left && machine.id == finding.machine) else { return false };
     let was_made = matches!(found.address, Address::Handover { .. }) || found.hardware.is_some();
     let is_it = |other: &Machine| {

@@ -22,6 +22,11 @@ impl IdleClock {
         Self { most: most as f64, used: now, looked: now }
     }
 
+    /// Somebody used it at `now`.
+    pub(super) fn note_use(&mut self, now: f64) {
+        self.used = now;
+    }
+
     /// Whether nobody has used the machine for too long. `is_used` looks.
     pub(super) fn is_over(&mut self, now: f64, is_used: impl FnOnce() -> bool) -> bool {
         if now - self.looked < LOOK {
@@ -69,7 +74,9 @@ mod tests {
         assert!(!clock.is_over(101.0, || panic!("it was looked at a moment ago")));
         assert!(!clock.is_over(150.0, || true));
         assert!(!clock.is_over(209.0, || false));
-        assert!(clock.is_over(216.0, || false));
+        clock.note_use(210.0);
+        assert!(!clock.is_over(269.0, || false), "somebody came and went between two looks");
+        assert!(clock.is_over(276.0, || false));
     }
 
     #[test]
@@ -85,7 +92,7 @@ mod tests {
         }
         let others = [
             "",
-            "sleep\060\0",
+            "sleep\x0060\0",
             "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups\0",
             "sh\0supervise.sh\0boot\0",
         ];

@@ -52,6 +52,10 @@ impl Guard {
             && let Some(control) = &self.control
         {
             handover::serve(control, self.channel.as_ref(), &self.spec);
+            // A login may be over before anybody looks for it.
+            if let Some(clock) = &mut self.idle {
+                clock.note_use(sys::awake_clock());
+            }
         }
         if ready.message {
             self.read_message(reports);

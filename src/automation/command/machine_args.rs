@@ -274,8 +274,7 @@ mod tests {
         assert_eq!((two.name.as_str(), two.values.len()), ("distro", 2));
         for (wrong, why) in [
             (&["debian12", "debian12"][..], "`debian12` stands twice"),
-            (&["debian12", ""], "a value of `distro` is blank"),
-            (&[""], "a value of `distro` is blank"),
+            (&["debian12", ""], "one of the names in `--distro` is empty"),
             (&["auto", "debian12"], "cannot stand beside others"),
         ] {
             let told = axis(wrong).unwrap_err().message;

@@ -16,6 +16,7 @@ mod copies;
 mod files;
 mod life;
 pub mod linux;
+pub mod reach;
 mod shell;
 pub mod tasks;
 pub mod trust;

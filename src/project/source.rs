@@ -94,6 +94,14 @@ pub(crate) fn is_repository(folder: &Path) -> bool {
     OWN.iter().any(|own| folder.join(own).exists())
 }
 
+/// Whether a folder is a state directory of this tool: its images and keys are nobody's source.
+fn is_state(folder: &Path) -> bool {
+    STATE.iter().all(|name| folder.join(name).exists())
+}
+
+/// By what a state directory is known.
+const STATE: [&str; 4] = ["layout", "journal.db", "machines", "images"];
+
 /// Whether a path is within what a version control system keeps for itself.
 fn is_own(path: &Path) -> bool {
     path.components().any(|part| OWN.iter().any(|own| part.as_os_str() == *own))
@@ -391,7 +399,7 @@ fn everything(top: &Path) -> Result<Vec<PathBuf>, Fault> {
             let entry = entry.map_err(|error| failed(&here, error))?;
             let path = folder.join(entry.file_name());
             let kind = entry.file_type().map_err(|error| failed(&entry.path(), error))?;
-            if is_own(&path) || !is_sent(kind) {
+            if is_own(&path) || !is_sent(kind) || kind.is_dir() && is_state(&entry.path()) {
                 continue;
             }
             if kind.is_dir() {
@@ -457,6 +465,14 @@ mod tests {
             let ignored = Source::find(&top.join("ignored.log")).await.unwrap();
             assert_eq!((shown(&ignored), ignored.revision.as_ref()), (vec!["e"], None), "{program}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_state_of_this_tool_is_nobodys_source() {
+        let state = ["a", "state/layout", "state/journal.db", "state/machines/x", "state/images/y", "other/layout"];
+        let place = place(&state);
+        let source = Source::find(place.path()).await.unwrap();
+        assert_eq!(shown(&source), ["a", "other", "other/layout"]);
     }
 
     #[tokio::test]

@@ -132,7 +132,11 @@ fn render(kind: &Kind, seen: &str) -> String {
     };
     let network = if kind.fetches { "network = \"host\"" } else { "# network = \"host\"" };
     let suite = match kind.suite {
-        Some(suite) => format!("\n# `automation run-tests`\n[tests.all]\n{suite}\n"),
+        // What is declared above is for commands; tests have variables of their own.
+        Some(suite) => {
+            let env = kind.env.map(|env| format!("env = {{ {env} }}\n")).unwrap_or_default();
+            format!("\n# `automation run-tests`\n[tests.all]\n{suite}\n{env}")
+        }
         None => String::new(),
     };
     format!(
@@ -211,5 +215,13 @@ mod tests {
         }
         let (_, python) = made(&[("pyproject.toml", "")]);
         assert_eq!(python.suites(), ["all"]);
+    }
+
+    #[test]
+    fn modules_below_src_are_found_by_commands_and_by_tests() {
+        let (starter, _) = made(&[("pyproject.toml", ""), ("src/a/__init__.py", "")]);
+        let (top, tests) = starter.text.split_once("[tests.all]").unwrap();
+        let env = "env = { PYTHONPATH = \"src\" }";
+        assert!(top.contains(env) && tests.contains(env), "{}", starter.text);
     }
 }

@@ -292,6 +292,20 @@ fn an_account_that_cannot_be_used_is_named_before_the_bundle_is_sent() {
     assert_eq!(it.calls(), Vec::<String>::new());
 }
 
+/// An extension of Mercurial's with which a bundle takes a second; hooks do not run.
+const SLOW: &str = "
+import time
+from mercurial import commands, extensions
+
+def slow(orig, *args, **opts):
+    open(BUNDLING, 'w').close()
+    time.sleep(1)
+    return orig(*args, **opts)
+
+def extsetup(ui):
+    extensions.wrapcommand(commands.table, b'bundle', slow)
+";
+
 #[test]
 fn an_interruption_says_that_the_function_goes_on() {
     let it = Try::new();
@@ -305,13 +319,15 @@ fn an_interruption_says_that_the_function_goes_on() {
     it.assert_no_bundle();
 
     // Before that: the bundle is being made.
-    let hook = format!("[hooks]\npre-bundle = touch {}; sleep 1\n", it.folder.path().join("bundling").display());
-    std::fs::write(it.work().join(".hg/hgrc"), hook).unwrap();
+    let (slow, bundling) = (it.folder.path().join("slow.py"), it.folder.path().join("bundling"));
+    std::fs::write(&slow, format!("BUNDLING = {:?}\n{SLOW}", bundling.display().to_string())).unwrap();
+    let extension = format!("[extensions]\nslow = {}\n", slow.display());
+    std::fs::write(it.work().join(".hg/hgrc"), extension).unwrap();
     let running = it.start_in(&it.work(), &[]);
-    wait_for(&it.folder.path().join("bundling"), &running);
+    wait_for(&bundling, &running);
     running.signal(Signal::INT);
     running.end().expect(130).tells(&["Nothing was sent."]);
-    // The hook may outlive `hg` by a moment, and nobody writes a bundle after it.
+    // Nobody writes a bundle after that.
     std::thread::sleep(Duration::from_secs(2));
     it.assert_no_bundle();
     assert_eq!(it.calls_of_lambda(), 1);

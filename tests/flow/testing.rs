@@ -447,7 +447,7 @@ async fn tests_that_are_not_done_by_the_deadline_are_lost() {
     let run = Reply::ok().stdout(".").file(EVENTS, report).hang();
     let hand = Stagehand::new(Script { run, ..Script::of(0, "") }).await;
     let ran = hand.run(Some(Duration::from_secs(5))).await.unwrap();
-    assert_eq!(ran.runner, Exit::Lost("waited 5s for its end".to_owned()));
+    assert_eq!(ran.runner, Exit::Lost("waited 5.0s for its end".to_owned()));
     assert_eq!((outcomes(&ran), judged(&ran)), (vec![Passed, Lost, Lost], Verdict::Incomplete));
 }
 

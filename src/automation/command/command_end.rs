@@ -128,7 +128,9 @@ const SEARCHED: u64 = 64 << 10;
 /// Says what to do about a failure whose cause can be told by what was printed last.
 fn advise(screen: &Screen, folder: &RunDir) {
     let said = folder.last_output(SEARCHED).unwrap_or_default();
-    if let Some(advice) = guest::trust::advice(&String::from_utf8_lossy(&said)) {
+    let said = String::from_utf8_lossy(&said);
+    let advice = guest::trust::advice(&said).or_else(|| guest::reach::advice(&said).map(str::to_owned));
+    if let Some(advice) = advice {
         screen.message(&format!("hint: {advice}"));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use model::base::text;
 use model::connection::Process;
 use model::exit::Exit;
 use model::fault::Fault;
@@ -53,7 +54,8 @@ pub(super) async fn run_on_terminal(
     let (process, over) = Timed::new(process, task.begun.limit);
     let exit = conversation.join(Box::new(process)).await?;
     let timed_out = over.load(Ordering::Relaxed);
-    let exit = if timed_out { Exit::Lost(format!("waited {:?} for its end", task.begun.limit)) } else { exit };
+    let exit =
+        if timed_out { Exit::Lost(format!("waited {} for its end", text::seconds(task.begun.limit))) } else { exit };
     let ended = CommandExit { exit, took: began.elapsed(), timed_out, peak_memory: None };
     let outcome = settle(run, durable, command, task, records, ended).await;
     Ok(complete(run, task, outcome))

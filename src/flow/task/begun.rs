@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use model::base::clock;
 use model::base::id::{MachineId, TaskId};
+use model::base::text;
 use model::connection::Process;
 use model::event::{MachineEvent, TroubleEvent};
 use model::exit::Exit;
@@ -140,7 +141,7 @@ impl BegunTask {
             }
             () = run.detach.cancelled() => return Ok(None),
             () = stop.cancelled() => ("interrupted".to_owned(), false),
-            () = tokio::time::sleep(over) => (format!("waited {limit:?} for its end"), true),
+            () = tokio::time::sleep(over) => (format!("waited {} for its end", text::seconds(limit)), true),
         };
         // The last output is kept, as far as it comes in time. A piece that was on its way just now comes again: following
         // begins at the end of the kept output.

@@ -273,7 +273,7 @@ fn edit_and_test(state: &Path) {
         let (took, printed) = timed(command);
         let results: serde_json::Value = serde_json::from_str(&printed).unwrap();
         assert_eq!(results["verdict"], "passed");
-        let test = Duration::from_secs_f64(results["tests"][0]["took"].as_f64().unwrap());
+        let test = Duration::from_secs_f64(results["tests"][0]["seconds"].as_f64().unwrap());
         if round > 0 {
             around.push(took.saturating_sub(test));
             whole.push(took);

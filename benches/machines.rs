@@ -14,6 +14,7 @@
 )]
 
 mod common {
+    pub(crate) mod median;
     pub(crate) mod roots;
     pub(crate) mod state;
 }
@@ -23,6 +24,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::median::median;
 use common::roots::{self, Peer};
 use flow::order::Order;
 use flow::site::Sites;
@@ -70,11 +72,6 @@ impl Table {
             println!("| {what} | {ours} | {bar} | {beside} |");
         }
     }
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
 }
 
 fn milliseconds(time: Duration) -> String {

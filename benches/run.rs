@@ -16,6 +16,8 @@
 )]
 
 mod common {
+    pub(crate) mod content;
+    pub(crate) mod median;
     pub(crate) mod roots;
     pub(crate) mod state;
     pub(crate) mod store;
@@ -25,6 +27,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::content::content;
+use common::median::median;
 use common::roots::{self, Peer};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_automation");
@@ -73,17 +77,16 @@ fn row(what: &str, ours: &str, beside: &str, bar: &str) {
     println!("| {what} | {ours} | {beside} | {bar} |");
 }
 
-fn median(times: &[Duration]) -> f64 {
-    let mut times = times.to_vec();
-    times.sort();
-    times[times.len() / 2].as_secs_f64()
+/// The median of times, seconds.
+fn seconds(times: &[Duration]) -> f64 {
+    median(times.to_vec()).as_secs_f64()
 }
 
 /// Times in milliseconds, with the spread.
 fn shown(times: &[Duration]) -> String {
     let millis = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e3);
     let (least, most) = (millis(times.iter().min()), millis(times.iter().max()));
-    format!("{:.0} ms ({least:.0} to {most:.0})", median(times) * 1e3)
+    format!("{:.0} ms ({least:.0} to {most:.0})", seconds(times) * 1e3)
 }
 
 fn automation(state: &Path, folder: &Path) -> Command {
@@ -134,7 +137,7 @@ fn on_a_new_machine(state: &Path) {
     bake(state, IMAGE);
     let folder = tempfile::tempdir().unwrap();
     for number in 0..20 {
-        std::fs::write(folder.path().join(format!("file-{number}")), content(number)).unwrap();
+        std::fs::write(folder.path().join(format!("file-{number}")), content(number, SIZE)).unwrap();
     }
     let place = folder.path().display();
     let root = roots::ROOT;
@@ -169,7 +172,7 @@ fn on_a_new_machine(state: &Path) {
     let beside = peers.iter().zip(&theirs).map(|(peer, times)| match times {
         Err(why) => why.clone(),
         Ok(times) => {
-            let more = (median(&ours) - median(times)) * 1e3;
+            let more = (seconds(&ours) - seconds(times)) * 1e3;
             let name = peer.name;
             format!("{name} with the folder mounted, without SSH {}: ours takes {more:+.0} ms", shown(times))
         }
@@ -193,7 +196,7 @@ fn with_a_large_tree(state: &Path) {
     for number in 0..FILES {
         let file = tree.join(name(number));
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, content(number)).unwrap();
+        std::fs::write(file, content(number, SIZE)).unwrap();
     }
     // Files that changed lately are read again, whatever is known of them: a tree that somebody works on is older than that.
     std::thread::sleep(Duration::from_secs(45));
@@ -237,7 +240,7 @@ fn with_a_large_tree(state: &Path) {
             // A file of the same size that changed within a second of the last copy is the same to `rsync`.
             std::thread::sleep(Duration::from_millis(1100));
             for number in (0..CHANGED).map(|n| n * (FILES / CHANGED)) {
-                std::fs::write(tree.join(name(number)), content(number * 1000 + round * 10 + at + 1)).unwrap();
+                std::fs::write(tree.join(name(number)), content(number * 1000 + round * 10 + at + 1, SIZE)).unwrap();
             }
             let took = step();
             times.extend(took.filter(|_| round > 0));
@@ -246,7 +249,7 @@ fn with_a_large_tree(state: &Path) {
     drop(steps);
     let beside = |what: &str, ours: &[Duration], theirs: &[Duration]| match theirs {
         [] => "rsync: not installed".to_owned(),
-        theirs => format!("{what} {}: ours to it {:.2}", shown(theirs), median(ours) / median(theirs)),
+        theirs => format!("{what} {}: ours to it {:.2}", shown(theirs), seconds(ours) / seconds(theirs)),
     };
     let what = format!("{FILES} files, {CHANGED} changed");
     let bar = "no slower than rsync";
@@ -321,24 +324,11 @@ fn memory_and_help(state: &Path) {
         ours.push(once(BINARY));
         floor.push(once("/bin/true"));
     }
-    let (ours, floor) = (median(&ours) * 1e3, median(&floor) * 1e3);
+    let (ours, floor) = (seconds(&ours) * 1e3, seconds(&floor) * 1e3);
     row("`automation --help`", &format!("{ours:.1} ms"), &format!("`true --help` {floor:.1} ms"), "below 5 ms");
 }
 
 /// The path of a file of the large tree.
 fn name(number: usize) -> PathBuf {
     Path::new(&format!("folder-{}", number / 100)).join(format!("file-{number}"))
-}
-
-/// Bytes that no compression helps with, by a counter.
-fn content(seed: usize) -> Vec<u8> {
-    let mut state = seed as u64 ^ 0x9e37_79b9_7f4a_7c15;
-    let mut bytes = Vec::with_capacity(SIZE);
-    while bytes.len() < SIZE {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes
 }

@@ -14,6 +14,8 @@
 )]
 
 mod common {
+    pub(crate) mod content;
+    pub(crate) mod median;
     pub(crate) mod state;
     pub(crate) mod store;
 }
@@ -21,6 +23,9 @@ mod common {
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use common::content::content;
+use common::median::median;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_automation");
 
@@ -48,11 +53,6 @@ struct Bench {
 
 /// A contestant: its name, the bar for our speed as a multiple of its, and what it runs in a round.
 type Contestant<'a> = (&'a str, Option<f64>, Box<dyn FnMut(usize) -> Option<Duration> + 'a>);
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
 
 fn installed(program: &str) -> bool {
     Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success()
@@ -105,7 +105,7 @@ impl Bench {
         for number in 0..FILES {
             let folder = tree.join(format!("folder {}", number / 100));
             std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(folder.join(format!("file-{number}")), content(number)).unwrap();
+            std::fs::write(folder.join(format!("file-{number}")), content(number, SIZE)).unwrap();
         }
         Self { id: machine.id.as_str().to_owned(), state, tree, sshd }
     }
@@ -228,7 +228,7 @@ impl Bench {
     fn change(&self, round: usize) {
         for number in (0..CHANGED).map(|n| n * (FILES / CHANGED)) {
             let path = self.tree.join(format!("folder {}", number / 100)).join(format!("file-{number}"));
-            std::fs::write(path, content(number * 1000 + round + 1)).unwrap();
+            std::fs::write(path, content(number * 1000 + round + 1, SIZE)).unwrap();
         }
     }
 
@@ -275,17 +275,4 @@ impl Bench {
             );
         }
     }
-}
-
-/// Bytes that no compression helps with, by a counter.
-fn content(seed: usize) -> Vec<u8> {
-    let mut state = seed as u64 ^ 0x9e37_79b9_7f4a_7c15;
-    let mut bytes = Vec::with_capacity(SIZE);
-    while bytes.len() < SIZE {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes
 }

@@ -15,10 +15,15 @@
     missing_docs
 )]
 
+mod common {
+    pub(crate) mod median;
+}
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::median::median;
 use serde_json::Value;
 use support::door::Door;
 use support::leftovers;
@@ -100,11 +105,6 @@ fn main() {
     row("`build-inno`, from the command to its end", median(built.iter().map(|built| built.ours).collect()), "");
     row("push, update and build by plain `ssh`", median(built.iter().map(|built| built.plain).collect()), "");
     row("the driver's own share: the difference", median(building.collect()), "at most 2 s");
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
 }
 
 impl Bench {

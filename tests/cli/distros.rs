@@ -53,7 +53,7 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
     let run = ["run", "--source", &folder, "--shell", "true", "--distro"];
     for (words, why) in [
         (&["debian12,debian12"][..], "`debian12` stands twice"),
-        (&["debian12,"], "a value of `distro` is blank"),
+        (&["debian12,"], "one of the names in `--distro` is empty"),
         (&["auto,debian12"], "`auto` chooses one distribution"),
         (&["debian12,debian99"], "cell debian99: "),
         (&[BOTH, "--matrix", "distro=debian12,debian13"], "`--distro` and the axis `distro`"),

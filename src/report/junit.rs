@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::base::clock;
+use model::base::{clock, escapes};
 use model::fault::Fault;
 use model::outcome::{Cell, Counts, Results, Span, TestOutcome, TestResult, Verdict};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
@@ -178,8 +178,8 @@ fn case(suite: &str, test: &TestResult) -> TestCase {
     case
 }
 
-/// `text` with those characters made visible that XML cannot hold or that the writer would drop: control characters as
-/// `\x1b`, the two non-characters as `\u{fffe}`, a tab as spaces.
+/// `text` with those characters made visible that XML cannot hold, that the writer would drop or that change the order of what a
+/// reader shows: control characters as `\x1b`, those that reorder as `\u{202e}`, the two non-characters as `\u{fffe}`, a tab as spaces.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -187,7 +187,7 @@ fn plain(text: &str) -> String {
             '\n' => out.push(c),
             '\t' => out.push_str("        "),
             c if c.is_control() => out.push_str(&format!("\\x{:02x}", c as u32)),
-            '\u{fffe}' | '\u{ffff}' => out.extend(c.escape_unicode()),
+            c if escapes::steers(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => out.extend(c.escape_unicode()),
             c => out.push(c),
         }
     }
@@ -293,6 +293,7 @@ mod tests {
         let report = Report::deserialize_from_str(&text).unwrap();
         assert_eq!((report.tests, report.failures, report.errors), (1, 1, 0));
         assert!(report.test_suites[0].test_cases[0].name.as_str().starts_with("test "));
+        assert!(text.contains("\\u{202e}") && !text.contains('\u{202e}'), "what reorders is shown");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 const LONGEST: usize = 256;
 
 /// Whether a character is not shown but acts on the terminal or on the order of the characters beside it.
-fn steers(c: char) -> bool {
+pub fn steers(c: char) -> bool {
     let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || reorders
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -131,7 +131,10 @@ impl History {
         if self.is_newer(key) {
             return Ok(());
         }
-        let mut content = self.content(key).unwrap_or_default();
+        let mut content = match self.content(key) {
+            Ok(content) => content,
+            Err(_) => set_aside(&path)?,
+        };
         content.form = FORM;
         for (test, took) in tests {
             let known = content.tests.entry(test.clone()).or_insert(Known { took, runs: 0, at: now });
@@ -154,6 +157,13 @@ impl History {
         let bytes = std::fs::read(self.path(key)).unwrap_or_default();
         form_of(&bytes).is_some_and(|form| form > FORM)
     }
+}
+
+/// Keeps a file that cannot be read as it is, beside it, and begins anew: a person may still make something of it.
+fn set_aside(path: &Path) -> Result<Content, Fault> {
+    let aside = path.with_extension("json.damaged");
+    std::fs::rename(path, &aside).map_err(|error| file::fault("put aside", path, error))?;
+    Ok(Content::default())
 }
 
 /// The form of a file, whatever else it holds; none where it does not say.
@@ -205,6 +215,7 @@ mod tests {
             assert!(history.read(&key()).unwrap_err().line().contains("how long tests took before"));
             learn(&history, "a", 3, 100).unwrap();
             assert_eq!(seconds(&history, "a"), Some(3.0));
+            assert_eq!(std::fs::read_to_string(path.with_extension("json.damaged")).unwrap(), damaged);
         }
         let newer = r#"{"form":2,"tests":[]}"#;
         std::fs::write(&path, newer).unwrap();

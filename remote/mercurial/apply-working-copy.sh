@@ -1,6 +1,6 @@
 #!/bin/bash
 # Applies uncommitted changes to the working copy of /hgwork/src and leaves them uncommitted: content, additions, removals,
-# renames, copies, modes, binary files. Prints the status that results, as `hg status` does.
+# renames, copies, modes, binary files. A working copy that has changes already is refused.
 #
 #   apply-working-copy.sh [--built] < PATCH
 #
@@ -25,7 +25,6 @@ if (($# != 0)); then
     exit 2
 fi
 [[ -d /hgwork/src/.hg ]] || die "/hgwork/src is not a Mercurial repository; was it prepared?"
-[[ -z $(hg status --modified --added --removed --deleted) ]] || die "/hgwork/src has changes already"
 
 patch=$(mktemp /hgwork/tmp/working-copy.XXXXXX)
 trap 'rm -f "$patch"' EXIT
@@ -37,9 +36,9 @@ if [[ -z $built ]]; then
 fi
 [[ -s $patch ]] || exit 0
 
-# The patch was made against exactly this changeset: an imprecise match would be a mistake, not a service.
+# The patch was made against exactly this changeset: an imprecise match would be a mistake, not a service. The import itself refuses a
+# tree with changes; each start of hg is a noticeable part of an edit-run loop.
 if ! hg --config patch.fuzz=0 --config patch.eol=strict import --quiet --no-commit "$patch" >&2; then
     hg update --quiet --clean --rev . || true
     die "the patch does not fit the changeset that is checked out"
 fi
-hg status --modified --added --removed

@@ -21,8 +21,9 @@
 # Where another run has taken /hgwork meanwhile, nothing is run, and the exit code is 75. As long as the tests run, this script
 # holds a lock on the marker in /hgwork.
 #
-# With --built, and where /hgwork/baked.json says that /hgwork/src is built with PYTHON, that build is tested (`--local`). In all
-# other cases the runner builds for itself, unless ARGUMENT says otherwise; standard error tells which it is.
+# With --built, and where /hgwork/baked.json says that /hgwork/src is built with PYTHON, that build is tested (`--local`); with `--chg`
+# among the arguments through contrib/chg, which is compiled beside it first. In all other cases the runner builds for itself, unless
+# ARGUMENT says otherwise; standard error tells which it is.
 #
 # The first SIGTERM or SIGINT stops the runner in its own way and, ten seconds later, by force. Exit code: that of
 # run-tests.py (0 none failed, 1 some failed, 2 its arguments were wrong; 128 + N if signal N ended it, 130 or 143 when
@@ -112,6 +113,10 @@ mkdir -p "$results"
 if build_fits; then
     say "using the build that is in place (--local), of changeset $(baked_value node)"
     arguments=(--local "${arguments[@]}")
+    if [[ " ${arguments[*]} " == *" --chg "* && ! -x ../contrib/chg/chg ]]; then
+        say "compiling chg"
+        make -s -C ../contrib/chg >&2
+    fi
 elif [[ " ${arguments[*]} " == *" --with-hg"* || " ${arguments[*]} " == *" --local "* ]]; then
     say "using the Mercurial that the arguments name"
 else

@@ -31,14 +31,11 @@ node=$1
 readonly baked=/hgwork/baked.json changed=/hgwork/built-with-changes
 fits() { [[ -n $again && ! -e $changed ]] && grep -qF "\"node\": \"$node\"" "$baked" 2>/dev/null; }
 if ! fits; then rm -f "$baked" "$changed"; fi
-hg --hidden log --rev "$node" --template '{node}' >/dev/null || die "changeset $node did not arrive in /hgwork/src"
-# First back to a tree without changes, then the purge: what an unfinished earlier synchronisation had added counts as
-# unknown only then.
-hg --hidden update --quiet --clean --rev "$node" || die "cannot check out $node"
+# Each start of hg is a noticeable part of an edit-run loop, so nothing is asked that the next command finds out. First back to a tree
+# without changes, then the purge: what an unfinished earlier synchronisation had added counts as unknown only then.
+hg --hidden update --quiet --clean --rev "$node" || die "cannot check out $node; did it arrive in /hgwork/src?"
 # What the changeset ignores is the build's.
 everything=(--all)
 [[ ! -e $baked ]] || everything=()
 hg --config extensions.purge= purge "${everything[@]}" || die "cannot purge /hgwork/src"
-here=$(hg --hidden log --rev . --template '{node}')
-[[ $here == "$node" ]] || die "checked out $here in place of $node"
-printf '%s\n' "$here"
+printf '%s\n' "$node"

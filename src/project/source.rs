@@ -8,6 +8,7 @@ mod jj;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -38,6 +39,8 @@ pub struct Source {
     unknown: BTreeSet<PathBuf>,
     /// The repositories whose files are sent, by the paths of their roots below the folder; the folder itself has the empty path.
     pub(crate) repositories: BTreeMap<PathBuf, Control>,
+    /// How much would be sent, once somebody asked: each file is looked at for it.
+    size: OnceLock<SourceSize>,
 }
 
 /// How much a source holds.
@@ -128,7 +131,8 @@ impl Source {
             }
             let paths = everything(&top)?;
             let unknown = paths.iter().cloned().collect();
-            return Ok(Self { top, paths, revision: None, changed: false, unknown, repositories: BTreeMap::new() });
+            let size = OnceLock::new();
+            return Ok(Self { top, paths, revision: None, changed: false, unknown, repositories: BTreeMap::new(), size });
         };
         for (pattern, glob) in ignored.iter().zip(globs) {
             let before = known.unknown.len();
@@ -142,7 +146,8 @@ impl Source {
         paths.extend(with_folders_of(&top, folders));
         let unknown = unknown.into_iter().filter(|path| paths.contains(path)).collect();
         // In the order of their parts, a folder comes before its entries.
-        Ok(Self { top, paths: paths.into_iter().collect(), revision, changed, unknown, repositories })
+        let (paths, size) = (paths.into_iter().collect(), OnceLock::new());
+        Ok(Self { top, paths, revision, changed, unknown, repositories, size })
     }
 
     /// What tells this folder from others, on a machine that has the files of several: 16 hexadecimal digits.
@@ -163,6 +168,10 @@ impl Source {
 
     /// How much would be sent. What cannot be looked at counts nothing: sending it says why.
     pub fn size(&self) -> SourceSize {
+        *self.size.get_or_init(|| self.measure())
+    }
+
+    fn measure(&self) -> SourceSize {
         let mut size = SourceSize::default();
         for path in &self.paths {
             let Ok(found) = std::fs::symlink_metadata(self.top.join(path)) else { continue };
@@ -181,6 +190,7 @@ impl Source {
         self.unknown.retain(|path| !is_within(path));
         self.paths = with_folders(&self.top, self.unknown.iter().cloned()).into_iter().collect();
         self.repositories.clear();
+        self.size = OnceLock::new();
         (!self.unknown.is_empty()).then_some(self)
     }
 

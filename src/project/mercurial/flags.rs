@@ -4,13 +4,12 @@
 const READY: [&str; 4] = ["-l", "--local", "--with-hg", "--hg-wheel"];
 
 /// Flags of the runner that have it build in a way of its own: other languages, other programs, coverage.
-const OWN_BUILD: [&str; 15] = [
+const OWN_BUILD: [&str; 14] = [
     "--with-chg",
     "--with-rhg",
     "--pure",
     "--rust",
     "--no-rust",
-    "--chg",
     "--rhg",
     "--pyoxidized",
     "--compiler",
@@ -118,6 +117,7 @@ mod tests {
         };
         assert_eq!(of(&["-j4"]), (true, true));
         assert_eq!(of(&["--pure"]), (true, false));
+        assert_eq!(of(&["--chg"]), (true, true), "a wrapper around the build that is in place");
         assert_eq!(of(&["--with-hg=/usr/bin/hg"]), (false, false));
         assert_eq!(of(&["--with-h=/usr/bin/hg"]), (false, false), "a beginning is enough");
         assert_eq!((of(&["--loc"]), of(&["--pur"]), of(&["--"])), ((false, false), (true, false), (true, true)));

@@ -23,7 +23,7 @@ pub enum Standing {
     Releasing,
     /// It was kept on purpose and its expiry is ahead.
     Kept,
-    /// Its driver is dead or has ended: nobody will release it.
+    /// Its driver is dead or has ended, or its machine was kept and has ended without it: nobody will release it.
     Orphaned,
     /// It was kept on purpose and its expiry has passed.
     Expired,
@@ -147,15 +147,18 @@ fn standing(world: &World<'_>, row: &Resource, seen: Option<&ObservedResource>) 
         let has_ended = world.runs.iter().any(|run| run.id == row.run && run.has_ended());
         return if has_ended { Standing::Releasing } else { Standing::InUse };
     }
-    // Mounts and namespaces live inside the machine: they exist as long as its process, which is looked for instead.
+    // Mounts and namespaces live inside the machine: they exist as long as its process, which is looked for as well.
     let inside = matches!(row.kind, ResourceKind::Mount | ResourceKind::Namespace);
-    let machine_seen = || world.observed.iter().any(|seen| seen.machine == row.machine && seen.kind.is_machine());
-    let exists = if inside { machine_seen() } else { seen.is_some() };
-    if !exists && !world.unseen.contains(&row.id) {
+    let is_machine = |seen: &ObservedResource| seen.machine == row.machine && seen.kind.is_machine();
+    let machine_seen = world.observed.iter().any(is_machine);
+    let looked = !world.unseen.contains(&row.id);
+    if looked && seen.is_none() && !(inside && machine_seen) {
         return Standing::Vanished;
     }
-    // A machine whose release failed is stored as well: only a machine that was left on purpose counts.
-    let kept = world.machines.iter().find(|machine| machine.id == row.machine && machine.kept);
+    // A machine whose release failed is stored as well: only a machine that was left on purpose counts. What one leaves that ended without
+    // its end being seen to, as when its guard was killed, was not kept for anything.
+    let has_ended = looked && !machine_seen && !row.provider.machines_stay();
+    let kept = world.machines.iter().find(|machine| machine.id == row.machine && machine.kept && !has_ended);
     // A run that is recorded as running although its driver is dead never reported the machine that it meant to leave.
     let reported = world.runs.iter().any(|run| run.id == row.run && run.state != RunState::Running);
     match kept {

@@ -190,6 +190,35 @@ fn what_nobody_is_left_to_remove_goes_with_the_next_command() {
 }
 
 #[test]
+fn what_a_kept_machine_leaves_whose_guard_was_killed_is_not_there_on_purpose() {
+    let place = Place::small();
+    let caps: &[&str] = if is_root() { &["--memory", "1G"] } else { &[] };
+    for with_keeper in [false, true] {
+        let id = place.up(&[&["--grace", "1h"], caps].concat());
+        let meant = || {
+            let all = leftovers::processes(&place.state).into_iter().map(|(pid, _)| pid);
+            all.filter(|pid| with_keeper || !is_keeper(*pid)).collect::<Vec<_>>()
+        };
+        // Each at once: a guard without a keeper goes on as one.
+        while let Some(pid) = meant().first() {
+            let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
+        }
+        let found = place.run(&["audit", "--json"]).expect(5).json();
+        let standing = |kind: &str| {
+            let found = found.as_array().unwrap().iter().find(|finding| finding["kind"] == kind);
+            found.unwrap_or_else(|| panic!("no {kind}"))["standing"].clone()
+        };
+        assert_eq!((standing("rootfs"), standing("process")), ("orphaned".into(), "vanished".into()), "{found}");
+        let shown = place.run(&["audit"]).expect(5);
+        assert!(shown.text().contains("orphaned") && !shown.stderr.contains("on purpose"), "{shown:?}");
+        place.run(&["audit", "--forget", &id]).expect(2);
+        place.run(&["audit", "--fix"]).expect(0).tells(&["Nothing remains"]);
+        place.assert_certified(&place.latest_of("machine up"));
+        place.assert_clean();
+    }
+}
+
+#[test]
 fn at_any_moment_of_a_bake() {
     let place = Place::with_steps(&[("one", "echo one >/root/one\n"), ("two", "echo two >/root/two\n")]);
     place.own_images();

@@ -77,6 +77,30 @@ fn the_state_of_a_machine_becomes_an_image() {
 }
 
 #[test]
+fn what_runs_left_on_a_machine_is_on_none_of_its_image() {
+    let place = place();
+    let id = place.up(&[]);
+    let source = place.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join(".env"), "PASSWORD=of-mine").unwrap();
+    let source = source.to_str().unwrap();
+    place.run(&["run", "--machine", &id, "--source", source, "--shell", "cat .env >left"]).expect(0);
+    let work = "/var/tmp/automation-work";
+    let there = ["test", "-e", &format!("{work}/src/left")];
+    place.exec(&id, &there).expect(0);
+    place.run(&["machine", "snapshot", &id, "after-a-run"]).expect(0);
+    // The machine itself loses nothing.
+    place.exec(&id, &there).expect(0);
+    place.run(&["machine", "down", &id]).expect(0);
+    let copy = place.up(&["--image", "after-a-run"]);
+    let search = "! ls -d /var/tmp/automation-work && ! grep -rsl PASSWORD=of-mine /var /home /tmp /opt /srv /root";
+    place.exec(&copy, &["sudo", "sh", "-c", search]).expect(0);
+    place.run(&["run", "--machine", &copy, "--source", source, "--shell", "test -e .env && ! test -e left"]).expect(0);
+    place.run(&["machine", "down", &copy]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
 fn a_machine_stands_still_while_its_files_are_copied() {
     let place = place();
     let id = place.up(&[]);
@@ -108,6 +132,18 @@ fn what_cannot_be_an_image_is_refused_before_anything_is_made() {
         ["Built", "a b", "-x", "hg-0123456789", "cafe", "linux-dev", "linux-dev-debian12", "linux-dev-debian12-x"]
     {
         place.run(&["machine", "snapshot", &id, "--", name]).expect(2);
+    }
+    // Of what means something by itself, or without the definitions of this place.
+    for (name, why) in [
+        ("latest", "the newest one"),
+        ("debian12", "the name of a distribution"),
+        ("server2022", "the name of a distribution"),
+        ("plain", "the definition `plain`"),
+        ("bare", "the definition `bare`"),
+        ("windows-dev", "the definition `windows-dev`"),
+        ("plain-debian13", "the definition `plain`"),
+    ] {
+        place.run(&["machine", "snapshot", &id, name]).expect(2).tells(&[&format!("`{name}` is"), why]);
     }
     place.run(&["machine", "snapshot", "nobody", "x-1"]).expect(2);
     place.run(&["machine", "snapshot", &id, "mine"]).expect(0);
@@ -160,7 +196,10 @@ fn a_machine_ends_when_nobody_uses_it_and_not_while_somebody_does() {
     let id = up.text().trim().to_owned();
     let listed = place.run(&["machine", "list"]).expect(0).text();
     assert!(listed.contains("or when idle for 10") && listed.contains("kept"), "{listed}");
-    assert!(place.run(&["status"]).expect(0).text().contains("or when idle for 10"));
+    for words in [&["status"][..], &["audit"], &["-v", "audit"]] {
+        let said = place.run(words).expect(0).text();
+        assert!(said.contains("or when idle for 10"), "{words:?}: {said}");
+    }
     // A login and a task are use, for longer than the machine may be idle.
     place.exec(&id, &["sleep", "15"]).expect(0);
     place.run(&["run", "--machine", &id, "--", "sleep", "15"]).expect(0);

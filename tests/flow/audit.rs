@@ -143,6 +143,12 @@ fn every_standing_of_a_row() {
         (Mount, Run::Killed, Stored::Own, &[Rootfs], Vanished),
         (Namespace, Run::Ended, Stored::Kept(60), &up, Kept),
         (Namespace, Run::Ended, Stored::Kept(60), &[Rootfs], Vanished),
+        // Kept, and dead: what is left of it is of no use, whatever its expiry.
+        (Rootfs, Run::Ended, Stored::Kept(60), &[Rootfs], Orphaned),
+        (LoopDevice, Run::Ended, Stored::Kept(60), &[Rootfs, LoopDevice], Orphaned),
+        (Rootfs, Run::Detached, Stored::Kept(60), &[Rootfs], Orphaned),
+        // Its first process lives on without the guard.
+        (Namespace, Run::Ended, Stored::Kept(60), &[Rootfs, Namespace], Orphaned),
         // Files on a machine of somebody else's are not seen from here: they are believed to be there.
         (RemoteFiles, Run::Alive, Stored::Own, &[], InUse),
         (RemoteFiles, Run::Killed, Stored::Own, &[], Orphaned),

@@ -20,11 +20,27 @@ fn a_machine_that_is_up_is_worked_on_and_sent_only_what_changed() {
     fs::remove_file(project.folder.join("sub/c")).unwrap();
     let second = run(&["--shell", "cat a out; ls sub"]).expect(0).tells(&["Sent 1 file of"]);
     assert_eq!(second.text(), "2\nbuilt\nb\n", "what an earlier run made is there, what is gone here is gone");
-    run(&["--", "cat", "a"]).expect(0).tells(&["Sent 0 files"]);
+    let third = run(&["--", "cat", "a"]).expect(0).tells(&["Sent 0 files", &format!("of {machine}, which stays")]);
+    assert!(!third.stderr.contains("Releasing"), "{}", third.stderr);
     run(&["--", "sh", "-c", "exit 7"]).expect(7);
+    // Each time as somebody else, to whom the folder of the last run does not belong.
+    for user in ["root", "hg"] {
+        let said = run(&["--user", user, "--shell", "id -un; stat -c %U a; cat a"]).expect(0).tells(&["seen gone"]);
+        assert_eq!(said.text(), format!("{user}\n{user}\n2\n"));
+    }
     // It is left and taken up again like any other.
     let id = run(&["--detach", "--shell", "echo on; sleep 1; exit 3"]).expect(0).text().trim().to_owned();
-    project.place.run(&["machine", "down", &machine]).expect(2).tells(&["is in use by the living run"]);
+    project.place.run(&["machine", "down", &machine]).expect(2).tells(&["is in use by the living run", &id]);
+    // What the run knows of the machine is no other machine.
+    for (words, of) in [(&["machine", "list", "--json"][..], ""), (&["status", "--json"], "/machines")] {
+        let listed = project.place.json(words);
+        let listed = listed.pointer(of).unwrap().as_array().unwrap();
+        let shown: Vec<_> = listed.iter().map(|one| (one["id"].as_str(), one["status"].as_str())).collect();
+        assert_eq!(shown, [(Some(machine.as_str()), Some("in use"))], "{words:?}");
+    }
+    let all = project.place.run(&["machine", "exec", "--all", "--include-busy", "--", "true"]).expect(0);
+    all.tells(&["on 1 machine"]);
+    project.place.run(&["machine", "exec", "latest", "--", "true"]).expect(0);
     project.place.run(&["runs", "attach", &id]).expect(3).tells(&["seen gone"]);
     let machines = project.place.json(&["machine", "list", "--json"]);
     let ids: Vec<&str> = machines.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();

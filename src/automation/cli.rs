@@ -178,7 +178,7 @@ impl Command {
     /// Whether the command makes the state directory where there is none. Another one finds nothing there, and leaves it so.
     fn needs_state(&self) -> bool {
         match self {
-            Self::Doctor(_) | Self::Ec2(_) | Self::Internal(_) | Self::PublishWindowsArtifacts(_) => true,
+            Self::Ec2(_) | Self::Internal(_) | Self::PublishWindowsArtifacts(_) => true,
             Self::Runs(_) => false,
             command => command.needs_room(),
         }

@@ -628,5 +628,6 @@ fn doctor_finds_this_computer_fit() {
         assert!(check["ok"] == true || check["remedy"].is_string(), "{check}");
     }
     place.run(&["doctor"]).expect(0);
+    assert!(!place.state.exists(), "a look makes nothing");
     place.assert_clean();
 }

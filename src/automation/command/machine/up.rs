@@ -238,7 +238,7 @@ async fn hand_over(session: &Session, machines: &[Machine], json: bool) -> Resul
     if let Some(idle) = machines.iter().find_map(|machine| machine.idle) {
         screen.message(&format!("It ends earlier when idle for {}: without a login and a task.", text::seconds(idle)));
     }
-    let told = machines.iter().map(|machine| format!("{} until {}", machine.id, machine.expires_at));
+    let told = machines.iter().map(|machine| format!("{} until {:.0}", machine.id, machine.expires_at));
     Ok(Ending { code: 0, summary: told.collect::<Vec<_>>().join(", "), detached: Vec::new() })
 }
 

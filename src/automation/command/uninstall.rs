@@ -98,8 +98,7 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
         context.screen.message("Nothing was removed.");
         return Ok(exit::OK);
     }
-    removal.left =
-        tokio::task::block_in_place(|| remove(&context, &uninstaller, &inventory, &removal.completions));
+    removal.left = tokio::task::block_in_place(|| remove(&context, &uninstaller, &inventory, &removal.completions));
     removal.fate = if removal.left.is_empty() { "gone" } else { "stays" };
     let text = if removal.left.is_empty() { format!("Removed {what}.") } else { removal.left.join("\n") };
     show(&context, &removal, args.json, &text);
@@ -178,12 +177,7 @@ fn list_kept(context: &Context) -> Result<Vec<String>, Fault> {
 
 /// Removes everything, last the files that mark it as a state directory; gives the reasons why something stays. What
 /// stays does not keep the rest, but for those files.
-fn remove(
-    context: &Context,
-    uninstaller: &Uninstaller,
-    inventory: &Inventory,
-    completions: &[PathBuf],
-) -> Vec<String> {
+fn remove(context: &Context, uninstaller: &Uninstaller, inventory: &Inventory, completions: &[PathBuf]) -> Vec<String> {
     let now = context.now();
     let mut left = remove_completions(context, completions);
     let teller = context.teller();

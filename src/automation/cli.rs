@@ -114,8 +114,8 @@ enum Command {
     Doctor(command::doctor::Args),
     /// Remove everything that the tool keeps on this computer
     ///
-    /// Machines, images, runs, keys, settings, the record: machines are ended, and files removed as the user who owns
-    /// them. Of an ordinary user's images most belong to ids that only the tool can act for, so that `rm -rf` fails. Asks
+    /// Machines, images, runs, keys, settings, the record, and the completions that `completions --install` wrote: machines are ended, and
+    /// files removed as the user who owns them. With `--state-path` that directory alone. Of an ordinary user's images most belong to ids that only the tool can act for, so that `rm -rf` fails. Asks
     /// first, on a terminal. Refused while a run is at work, and while something on EC2 or on a machine of somebody
     /// else's is recorded as left behind.
     Uninstall(command::uninstall::Args),
@@ -178,7 +178,7 @@ impl Command {
     /// Whether the command makes the state directory where there is none. Another one finds nothing there, and leaves it so.
     fn needs_state(&self) -> bool {
         match self {
-            Self::Doctor(_) | Self::Ec2(_) | Self::Internal(_) | Self::PublishWindowsArtifacts(_) => true,
+            Self::Ec2(_) | Self::Internal(_) | Self::PublishWindowsArtifacts(_) => true,
             Self::Runs(_) => false,
             command => command.needs_room(),
         }

@@ -28,7 +28,20 @@ pub async fn checks(config: &LocalConfig) -> Vec<Check> {
     blocking(move || all(&config)).await.unwrap_or_else(|fault| vec![Check::bad("doctor", fault.message, "Try again.")])
 }
 
+/// Tries everything in the state directory, where machines would be. One that was made for that goes again.
 fn all(config: &LocalConfig) -> Vec<Check> {
+    let is_missing = |path: &&Path| path.symlink_metadata().is_err();
+    let missing: Vec<&Path> = config.state.ancestors().take_while(is_missing).collect();
+    let checks = all_there(config);
+    if !missing.is_empty() {
+        let staging = Folders::new(&config.state).staging();
+        // Where another process has made something there meanwhile, the folder is not empty, and stays.
+        staging.ancestors().take(2).chain(missing).for_each(|folder| drop(std::fs::remove_dir(folder)));
+    }
+    checks
+}
+
+fn all_there(config: &LocalConfig) -> Vec<Check> {
     let mut checks = vec![kernel(), ids()];
     match computer::make_private_folder(&config.state) {
         Ok(()) => checks.push(room(&config.state)),

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use crate::base::text;
 use crate::run::RunRecord;
 
-/// How many runs are kept, and how long, where nobody says otherwise.
+/// How many runs are kept where nobody says otherwise.
 const KEEP: usize = 50;
-const OLDER_THAN: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// How long runs, and set-ups of images, are kept where nobody says otherwise.
+pub const OLDER_THAN: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The rule by which runs go: those that are neither among the newest nor young.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

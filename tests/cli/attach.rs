@@ -153,7 +153,7 @@ fn a_detached_run_is_followed_by_whoever_attaches() {
     let shown = story.shown(&run);
     assert_eq!((&shown["state"], &shown["alive"]), (&"detached".into(), &false.into()), "{shown}");
     assert_eq!(shown["expires_at"], said["expires_at"]);
-    assert!(place.run(&["runs", "list"]).expect(0).text().contains("detached, ends in 1h 5"));
+    assert!(place.run(&["runs", "list"]).expect(0).text().contains("detached, machine ends in 1h 5"));
     place.run(&["runs", "logs"]).expect(0).tells(&["Nobody drives this run"]);
     // Whoever cleans up leaves it alone.
     let found = place.run(&["audit", "--fix", "--json"]).expect(0).json();
@@ -226,7 +226,13 @@ fn a_run_whose_driver_was_killed_goes_on_at_the_exact_byte() {
     let story = Story::new();
     let run = story.killed();
     let before = story.log(&run);
-    assert!(story.place.run(&["runs", "list"]).expect(0).text().contains("driver died"));
+    let listed = story.place.run(&["runs", "list"]).expect(0);
+    assert!(listed.text().contains("driver died"), "{}", listed.text());
+    let next = format!("runs attach {run}` follows it to its end");
+    listed.tells(&["hint: The driver of run", &next]);
+    assert!(story.place.run(&["runs", "show"]).expect(0).text().contains(&next));
+    let status = story.place.run(&["status"]).expect(0).text();
+    assert!(status.contains("0 runs at work, 1 whose driver died") && status.contains("runs show"), "{status}");
     for _ in 0..3 {
         let attached = story.place.start(&["runs", "attach", &run]);
         attached.wait_for("line 9\n");

@@ -117,6 +117,7 @@ const WRONG: &[Wrong<'static>] = &[
     (&["--images", "FOLDER", "image", "build"], 2, &["FOLDER", "image.toml", "hint:"]),
     (&["image", "show", ""], 2, &["no image ``", "hint:"]),
     (&["image", "show", "nope"], 2, &["`nope`", "hint:"]),
+    (&["image", "show", "plain"], 2, &["no image `plain-debian12`", "hint:"]),
     (&["image", "build", "nope"], 2, &["`nope`", "linux-dev", "hint:"]),
     (&["image", "build", "--distro", "debian11"], 2, &["`debian11`", "hint:"]),
     (&["image", "rm"], 2, &["NAME"]),
@@ -628,5 +629,6 @@ fn doctor_finds_this_computer_fit() {
         assert!(check["ok"] == true || check["remedy"].is_string(), "{check}");
     }
     place.run(&["doctor"]).expect(0);
+    assert!(!place.state.exists(), "a look makes nothing");
     place.assert_clean();
 }

@@ -48,6 +48,30 @@ fn each_setting_is_listed_with_its_value_and_who_decides_it() {
 }
 
 #[test]
+fn changes_at_the_same_time_are_all_made() {
+    let place = Place::new();
+    let settings = [
+        ("grace", "90s"),
+        ("defaults.distro", "debian13"),
+        ("defaults.network", "host"),
+        ("defaults.wait-gone", "never"),
+        ("runs.keep", "20"),
+        ("runs.older-than", "30d"),
+    ];
+    for _ in 0..3 {
+        let running: Vec<_> = settings.iter().map(|(key, value)| place.start(&["config", "set", key, value])).collect();
+        running.into_iter().for_each(|one| drop(one.end().expect(0)));
+        for (key, _) in settings {
+            assert!(!place.run(&["config", "get", key]).expect(0).text().is_empty());
+        }
+        assert_eq!(text(&place).lines().filter(|line| line.contains('=')).count(), settings.len(), "{}", text(&place));
+        let running: Vec<_> = settings.iter().map(|(key, _)| place.start(&["config", "unset", key])).collect();
+        running.into_iter().for_each(|one| drop(one.end().expect(0)));
+        assert_eq!(text(&place).lines().filter(|line| line.contains('=')).count(), 0, "{}", text(&place));
+    }
+}
+
+#[test]
 fn a_change_is_checked_and_leaves_the_rest_of_the_file_alone() {
     let place = Place::new();
     for (words, told) in [

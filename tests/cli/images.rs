@@ -209,6 +209,9 @@ fn removed_by_name(place: &Place) {
     let built = place.json(&["image", "build", "linux-dev-debian12", "--json"]);
     let (name, id) = ("linux-dev-debian12", text(&built["id"]));
     assert_eq!(place.json(&["image", "build", &id[..12], "--json"])["id"], built["id"]);
+    let of_definition = place.json(&["image", "rm", "linux-dev", "--dry-run", "--json"]);
+    assert_eq!(of_definition[0]["id"], built["id"], "that of the usual distribution");
+    assert_eq!(place.json(&["image", "show", "linux-dev", "--json"])["id"], built["id"]);
     let dry = place.json(&["image", "rm", name, "--dry-run", "--json"]);
     assert!(dry.as_array().unwrap().iter().all(|one| one["fate"] == "would be removed"), "{dry}");
     assert_eq!(text(&place.json(&["image", "list", "--json"])[0]["id"]), id, "a look removes nothing");

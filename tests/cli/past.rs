@@ -202,6 +202,14 @@ fn the_list_of_runs_says_what_was_tested_and_what_came_of_it() {
 }
 
 #[test]
+fn where_nothing_was_ever_done_nothing_is_collected_or_made() {
+    let place = Place::new();
+    place.run(&["runs", "gc"]).expect(0).tells(&["Nothing to collect."]);
+    assert_eq!(place.json(&["runs", "gc", "--json"]), serde_json::json!([]));
+    assert!(!place.state.exists());
+}
+
+#[test]
 fn old_runs_go_and_what_is_needed_stays() {
     let past = Past::new();
     let journal = past.state.journal().unwrap();
@@ -220,7 +228,8 @@ fn old_runs_go_and_what_is_needed_stays() {
     (record.state, record.driver) = (RunState::Running, state::process::current().unwrap());
     journal.update_run(&record).unwrap();
 
-    past.place.run(&["runs", "gc"]).expect(2).tells(&["there is no terminal", "--yes"]);
+    past.place.run(&["runs", "gc", "--older-than", "90d"]).expect(2).tells(&["there is no terminal", "--yes"]);
+    past.place.run(&["runs", "gc"]).expect(0).tells(&["Nothing to collect."]);
     let planned = past.gc(&["--older-than", "90d", "--dry-run"]);
     let expected: Vec<(String, String)> = [
         (&latest, "stays: it is the latest with tests"),

@@ -103,6 +103,8 @@ fn pytest_tells_every_outcome_and_a_process_that_dies_loses_what_it_did_not_run(
     let some = run(&place, &project, &[&named[..], &["--json", "--", "-vv"]].concat()).expect(0);
     assert_eq!((outcomes(&some.json()).len(), &some.json()["flags"]), (3, &serde_json::json!(["-vv"])));
     assert!(some.stderr.contains("test_last PASSED"), "{}", some.stderr);
+    let group = run(&place, &project, &["./test_outcomes.py::test_passes", "--json"]).expect(0).json();
+    assert_eq!(outcomes(&group).len(), 4, "all that its parameters make");
     let unknown = run(&place, &project, &["test_outcomes.py::test_lst"]).expect(2);
     unknown.tells(&["there is no test `test_outcomes.py::test_lst`", "Did you mean `test_outcomes.py::test_last`?"]);
 

@@ -43,6 +43,8 @@ fn one_screen_says_how_things_stand() {
     std::fs::create_dir(&files).unwrap();
     command.current_dir(&files);
     let run = Running::start(command).end().expect(0).text().trim().to_owned();
+    let made = place.json(&["runs", "list", "--json"])[1]["summary"].as_str().unwrap().to_owned();
+    assert!(made.contains(" until 20") && !made.contains('.'), "no parts of a second: {made}");
     let status = place.json(&["status", "--json"]);
     let standing: Vec<&str> =
         status["machines"].as_array().unwrap().iter().map(|machine| machine["status"].as_str().unwrap()).collect();
@@ -61,7 +63,15 @@ fn one_screen_says_how_things_stand() {
         assert!(said.contains(part), "`{part}`: {said}");
     }
     assert!(said.lines().count() <= 24, "{said}");
+    let mut command = place.command(&["run", "--image", "linux-dev", "--", "true"]);
+    command.current_dir(&files);
+    Running::start(command).end().expect(0);
+    let newer = place.latest();
+    let shown = place.run(&["runs", "show", "latest"]).expect(0);
+    shown.tells(&[&format!("`latest` is run {run}, which goes on; the newer run {newer} does not.")]);
     place.run(&["runs", "cancel", &run]).expect(0);
+    let summary = place.json(&["runs", "show", &run, "--json"])["summary"].as_str().unwrap().to_owned();
+    assert!(summary.starts_with("Cancelled after "), "{summary}");
     place.run(&["machine", "down", "lobster"]).expect(0);
     place.assert_clean();
 }

@@ -37,6 +37,33 @@ fn everything_goes_after_somebody_said_so() {
 }
 
 #[test]
+fn completions_that_were_installed_go_unless_somebody_changed_them() {
+    let place = Place::new();
+    // Without a state directory that is named: completions are the user's, and belong to the usual one.
+    let run = |words: &[&str]| {
+        let mut command = std::process::Command::new(support::tool::binary());
+        support::tool::clear(&mut command, &place.home);
+        command.current_dir(&place.home).args(words);
+        support::tool::Running::start(command).end()
+    };
+    run(&["config", "set", "grace", "60"]).expect(0);
+    for shell in ["bash", "fish"] {
+        run(&["completions", "--install", shell]).expect(0);
+    }
+    let bash = place.home.join(".local/share/bash-completion/completions/automation");
+    let fish = place.home.join(".config/fish/completions/automation.fish");
+    let text = std::fs::read_to_string(&fish).unwrap();
+    std::fs::write(&fish, format!("{text}# mine\n")).unwrap();
+    place.run(&["config", "set", "grace", "60"]).expect(0);
+    place.run(&["uninstall", "--yes"]).expect(0);
+    assert!(bash.exists(), "they belong to no directory that is named");
+    let named = run(&["uninstall", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!(named["completions"], serde_json::json!([bash]), "{named}");
+    run(&["uninstall", "--yes"]).expect(0).tells(&["Removing builds", "Removed the completions `"]);
+    assert!(!bash.exists() && fish.exists() && !place.home.join(".hgautomation").exists());
+}
+
+#[test]
 fn files_that_are_not_ours_stay_and_so_does_what_is_no_state_directory() {
     let place = Place::new();
     place.run(&["config", "set", "grace", "60"]).expect(0);

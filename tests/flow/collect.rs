@@ -15,7 +15,7 @@ use super::builds::Kept;
 /// A build on the image of [`plan`], and one on another.
 const BUILDS: [&str; 2] = ["cccccccccccc-system3-x", "dddddddddddd-system3-x"];
 
-const RULE: Rule = Rule { all: false, keep: 0, owner: None };
+const RULE: Rule = Rule { all: false, keep: 0, owner: None, set_ups: None };
 
 /// An image, as baked, and the builds.
 async fn baked() -> (Theatre, Kept) {

@@ -82,7 +82,8 @@ fn publish(
     json: bool,
 ) -> Result<Ending, Fault> {
     let lacking = outcome.lack();
-    let own = code_of(outcome, session.run.stop.is_cancelled());
+    let is_stopped = session.run.stop.is_cancelled();
+    let own = code_of(outcome, is_stopped);
     // A command that failed is the worse news.
     let code = if own == exit::OK && lacking.is_some() { exit::COMMAND_NOT_RUN } else { own };
     let results = CommandResults {
@@ -99,7 +100,7 @@ fn publish(
         .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
     session.dir.write(RunFile::Command, json_text.as_bytes())?;
     let (exit, took, timed_out) = (outcome.exit.clone(), outcome.took, outcome.timed_out);
-    let ended = RunEvent::CommandEnded { line: line.to_owned(), exit, took, timed_out };
+    let ended = RunEvent::CommandEnded { line: line.to_owned(), exit, took, timed_out, cancelled: is_stopped };
     let summary = ended.text();
     session.run.tell(ended);
     let screen = &session.context.screen;

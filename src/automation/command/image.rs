@@ -13,6 +13,7 @@ use model::base::text;
 use model::fault::{Fault, FaultKind};
 use model::image::{Fingerprint, ImagePlan, ImageRecord, Snapshot};
 use model::machine::{Hardware, Platform, ProviderKind};
+use project::image::ImageChoice;
 use serde::Serialize;
 
 use crate::command::ec2::args::CloudArgs;
@@ -101,7 +102,7 @@ pub struct BuildArgs {
 /// `image show`.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
-    /// The image's name, or the first digits of its fingerprint
+    /// The image's name, that of its definition for the usual distribution, or the first digits of its fingerprint
     image: String,
     /// Print JSON
     #[arg(long)]
@@ -229,6 +230,20 @@ pub(crate) fn is_called(record: &ImageRecord, word: &str) -> bool {
         || (word.len() >= 4 && record.fingerprint.0.starts_with(word))
 }
 
+/// What `word` names among `records`: the word itself, or where none of them is called so and a definition is, its image of the usual
+/// distribution.
+fn whole_name(context: &Context, records: &[ImageRecord], word: &str) -> Result<String, Fault> {
+    if records.iter().any(|record| is_called(record, word)) || !context.definition_names()?.iter().any(|it| it == word)
+    {
+        return Ok(word.to_owned());
+    }
+    let definition = context.definition(word)?;
+    let distro = definition.distro_for(None, &context.settings.defaults.distro);
+    let mut choice = ImageChoice::new(context.base_choice()?, distro);
+    choice.values = context.values(definition.parameters(), false);
+    Ok(definition.plan(&choice)?.name)
+}
+
 /// The fault of a word that names none of `records`.
 fn unknown(records: &[ImageRecord], word: &str) -> Fault {
     let names: BTreeSet<&str> = records.iter().map(|r| r.name.as_str()).collect();
@@ -239,8 +254,9 @@ fn unknown(records: &[ImageRecord], word: &str) -> Fault {
 
 async fn show(context: &Context, args: &ShowArgs) -> Result<i32, Fault> {
     let records = context.sites.images(context.default_provider()?).store().await?.list().await?;
-    let found = records.iter().find(|record| is_called(record, &args.image));
-    let record = found.ok_or_else(|| unknown(&records, &args.image))?;
+    let name = whole_name(context, &records, &args.image)?;
+    let found = records.iter().find(|record| is_called(record, &name));
+    let record = found.ok_or_else(|| unknown(&records, &name))?;
     if args.json {
         context.screen.json(&ImageRow::new(record));
         return Ok(exit::OK);

@@ -127,13 +127,27 @@ impl<'a> RunRow<'a> {
             (RunState::Running | RunState::Detached, true, _) => "running".to_owned(),
             (RunState::Running, false, _) => "driver died".to_owned(),
             (RunState::Detached, false, Some(until)) if until > now => {
-                format!("detached, ends {}", text::until(until, now))
+                format!("detached, machine ends {}", text::until(until, now))
             }
             (RunState::Detached, false, Some(_)) => "machine expired".to_owned(),
             (RunState::Detached, false, None) => "machine gone".to_owned(),
             (RunState::Releasing, true, _) => format!("{}, releasing", ended()),
             (RunState::Releasing, false, _) => format!("{}, release cut off", ended()),
             (RunState::Ended, _, _) => ended(),
+        }
+    }
+
+    /// What to do about a run that nobody follows, commands to type; none where nothing is to be done.
+    fn next(&self, context: &Context) -> Option<String> {
+        let record = self.record;
+        let to_type = |words: &str| context.to_type(&format!("{words} {}", record.id));
+        match (record.state, self.alive) {
+            (_, true) | (RunState::Ended, _) => None,
+            (RunState::Running | RunState::Detached, false) if chosen::has_task(context, record) => {
+                let (attach, cancel) = (to_type("runs attach"), to_type("runs cancel"));
+                Some(format!("`{attach}` follows it to its end, `{cancel}` ends it"))
+            }
+            _ => Some(format!("`{}` removes what is left of it", to_type("audit --fix --run"))),
         }
     }
 }

@@ -10,7 +10,7 @@ use model::base::text::{self, pluralize};
 use model::build::BuildStore;
 use model::fault::Fault;
 use model::machine::ProviderKind;
-use model::run::{RunRecord, RunStore};
+use model::run::{RunRecord, RunState, RunStore};
 use serde::Serialize;
 use state::process;
 
@@ -28,6 +28,9 @@ pub struct Args {
 
 /// The most machines, or runs, that are shown to a person: the rest is a listing's.
 const SHOWN: usize = 10;
+
+/// The standing of a run that nobody drives, although it was not left.
+const DRIVER_DIED: &str = "driver died";
 
 /// How things stand.
 #[derive(Debug, Serialize)]
@@ -58,7 +61,7 @@ struct MachineRow {
     per_hour: Option<f64>,
 }
 
-/// A run that goes on.
+/// A run that goes on, or whose driver died.
 #[derive(Debug, Serialize)]
 struct RunRow {
     id: RunId,
@@ -89,10 +92,11 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let now = context.now();
     let records = context.journal.runs(usize::MAX)?;
     let stored = context.journal.machines()?;
-    let living = records.iter().filter(|record| process::is_running(record, &stored, now)).map(RunRow::of).collect();
+    let is_shown = |record: &&RunRecord| record.state == RunState::Running || process::is_running(record, &stored, now);
+    let open = records.iter().filter(is_shown).map(RunRow::of).collect();
     let status = Status {
         machines: machines.into_iter().map(|machine| MachineRow::of(machine, now)).collect(),
-        runs: living,
+        runs: open,
         disk: disk(context, &records).await?,
         left,
     };
@@ -131,11 +135,11 @@ impl MachineRow {
         vec![
             self.id.to_string(),
             self.name.as_ref().map(ToString::to_string).unwrap_or_default(),
-            self.provider.name().to_owned(),
-            self.image.clone(),
             self.status.to_owned(),
-            text::ago(self.created_at, now),
             self.ends.clone(),
+            self.image.clone(),
+            text::ago(self.created_at, now),
+            self.provider.name().to_owned(),
             self.cost.map(|cost| format!("${cost:.2}")).unwrap_or_default(),
         ]
     }
@@ -143,7 +147,11 @@ impl MachineRow {
 
 impl RunRow {
     fn of(record: &RunRecord) -> Self {
-        let status = if process::is_driven(record) { "running" } else { "detached" };
+        let status = match (process::is_driven(record), record.state) {
+            (true, _) => "running",
+            (false, RunState::Running) => DRIVER_DIED,
+            (false, _) => "detached",
+        };
         let (id, command) = (record.id.clone(), record.command.clone());
         Self { id, command, status, started_at: record.started_at }
     }
@@ -173,11 +181,12 @@ fn words(context: &Context, status: &Status, now: Timestamp) -> String {
     let mut all = format!("{}\n", machines_line(status));
     if !status.machines.is_empty() {
         let rows: Vec<Vec<String>> = status.machines.iter().take(SHOWN).map(|machine| machine.cells(now)).collect();
-        let header = ["ID", "NAME", "PROVIDER", "IMAGE", "STATUS", "AGE", "REMOVED", "COST"];
+        // On a narrow terminal the last are left out.
+        let header = ["ID", "NAME", "STATUS", "REMOVED", "IMAGE", "AGE", "PROVIDER", "COST"];
         all.push_str(&table::render(&header, 0, &rows));
         all.push_str(&more(status.machines.len(), &context.to_type("machine list")));
     }
-    all.push_str(&format!("\n{} at work\n", pluralize(status.runs.len(), "run")));
+    all.push_str(&format!("\n{}\n", runs_line(context, status)));
     if !status.runs.is_empty() {
         let rows: Vec<Vec<String>> = status.runs.iter().take(SHOWN).map(|run| run.cells(now)).collect();
         all.push_str(&table::render(&["ID", "COMMAND", "STATUS", "AGE"], 0, &rows));
@@ -189,6 +198,18 @@ fn words(context: &Context, status: &Status, now: Timestamp) -> String {
         count => format!("Left behind: {} (`{}`)\n", pluralize(count, "thing"), context.to_type("audit")),
     });
     all
+}
+
+fn runs_line(context: &Context, status: &Status) -> String {
+    let died: Vec<&RunRow> = status.runs.iter().filter(|run| run.status == DRIVER_DIED).collect();
+    let at_work = pluralize(status.runs.len() - died.len(), "run");
+    match died.first() {
+        None => format!("{at_work} at work"),
+        Some(first) => {
+            let show = context.to_type(&format!("runs show {}", first.id));
+            format!("{at_work} at work, {} whose driver died (`{show}` says what to do)", died.len())
+        }
+    }
 }
 
 fn machines_line(status: &Status) -> String {

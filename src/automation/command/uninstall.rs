@@ -15,6 +15,7 @@ use model::work::Work;
 use serde::Serialize;
 use state::process;
 
+use crate::command::completions::install;
 use crate::command::error::exit;
 use crate::compose::{Context, executable, state_path};
 use crate::globals::Globals;
@@ -22,6 +23,9 @@ use crate::ui::confirm;
 
 /// How many of the obstacles an error names.
 const NAMED: usize = 20;
+
+/// How many characters of a layer's name are shown: those that `image list` shows.
+const NAME_SHOWN: usize = 12;
 
 /// The options of `automation uninstall`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +51,8 @@ struct UninstallSummary {
     runs: usize,
     /// Resources that are kept in accounts and stay there.
     kept: Vec<String>,
+    /// The files with completions that the tool wrote for the user; none where the directory was named, for they are not its own.
+    completions: Vec<PathBuf>,
     fate: &'static str,
     /// The reasons why something stays.
     left: Vec<String>,
@@ -65,12 +71,14 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
     let uninstaller = Uninstaller::new(context.state.root(), executable()?);
     let inventory = uninstaller.inventory()?;
     let runs = context.journal.runs(usize::MAX)?.len();
+    let is_usual = globals.state_path.is_none();
     let mut removal = UninstallSummary {
         id: context.state.root().to_owned(),
         machines: inventory.machines.clone(),
         layers: inventory.layers.len(),
         runs,
         kept: list_kept(&context)?,
+        completions: if is_usual { install::installed()? } else { Vec::new() },
         fate: "would be removed",
         left: Vec::new(),
     };
@@ -90,7 +98,7 @@ pub async fn run(globals: &Globals, words: Vec<String>, args: Args) -> Result<i3
         context.screen.message("Nothing was removed.");
         return Ok(exit::OK);
     }
-    removal.left = tokio::task::block_in_place(|| remove(&context, &uninstaller, &inventory));
+    removal.left = tokio::task::block_in_place(|| remove(&context, &uninstaller, &inventory, &removal.completions));
     removal.fate = if removal.left.is_empty() { "gone" } else { "stays" };
     let text = if removal.left.is_empty() { format!("Removed {what}.") } else { removal.left.join("\n") };
     show(&context, &removal, args.json, &text);
@@ -114,8 +122,10 @@ fn show(context: &Context, removal: &UninstallSummary, json: bool, text: &str) {
 fn describe(removal: &UninstallSummary) -> String {
     let UninstallSummary { machines, layers, runs, .. } = removal;
     let (machines, layers) = (pluralize(machines.len(), "machine"), pluralize(*layers, "image layer"));
+    let completions: String =
+        removal.completions.iter().map(|path| format!(", and the completions `{}`", path.display())).collect();
     format!(
-        "`{}` with {machines}, {layers}, kept builds and {}, keys and settings",
+        "`{}` with {machines}, {layers}, kept builds and {}, keys and settings{completions}",
         removal.id.display(),
         pluralize(*runs, "run")
     )
@@ -167,9 +177,9 @@ fn list_kept(context: &Context) -> Result<Vec<String>, Fault> {
 
 /// Removes everything, last the files that mark it as a state directory; gives the reasons why something stays. What
 /// stays does not keep the rest, but for those files.
-fn remove(context: &Context, uninstaller: &Uninstaller, inventory: &Inventory) -> Vec<String> {
+fn remove(context: &Context, uninstaller: &Uninstaller, inventory: &Inventory, completions: &[PathBuf]) -> Vec<String> {
     let now = context.now();
-    let mut left = Vec::new();
+    let mut left = remove_completions(context, completions);
     let teller = context.teller();
     for machine in &inventory.machines {
         let releasing = teller.begin(Work::Releasing { machine: machine.clone() });
@@ -179,13 +189,15 @@ fn remove(context: &Context, uninstaller: &Uninstaller, inventory: &Inventory) -
         }
         left.extend(ended);
     }
-    if !inventory.layers.is_empty() {
-        context.screen.message(&format!("Removing {} ...", pluralize(inventory.layers.len(), "image layer")));
-    }
-    for layer in &inventory.layers {
+    let count = inventory.layers.len();
+    for (at, layer) in inventory.layers.iter().enumerate() {
+        // Each has tens of thousands of files.
+        let name = layer.file_name().unwrap_or_default().to_string_lossy().chars().take(NAME_SHOWN).collect::<String>();
+        context.screen.message(&format!("Removing image layer {name} ({} of {count}) ...", at + 1));
         let removed = uninstaller.remove_layer(layer);
         left.extend(removed.err().map(|error| removal::stays(layer, &error)));
     }
+    context.screen.message("Removing builds, runs, keys and settings ...");
     let mut others = Vec::new();
     left.extend(uninstaller.remove_folders(&mut others));
     left.extend(context.state.remove(!left.is_empty(), &mut others));
@@ -194,6 +206,18 @@ fn remove(context: &Context, uninstaller: &Uninstaller, inventory: &Inventory) -
     }
     if left.is_empty() {
         left.extend(remove_root(context).err());
+    }
+    left
+}
+
+/// Removes the files with completions; gives the reasons why one stays.
+fn remove_completions(context: &Context, files: &[PathBuf]) -> Vec<String> {
+    let mut left = Vec::new();
+    for path in files {
+        match std::fs::remove_file(path) {
+            Ok(()) => context.screen.message(&format!("Removed the completions `{}`.", path.display())),
+            Err(error) => left.push(removal::stays(path, &error)),
+        }
     }
     left
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use model::base::deadline::Deadline;
 use model::base::text;
 use model::fault::Fault;
 use model::setting::Section;
@@ -13,6 +15,9 @@ use state::settings::{KnownKey, Settings, SettingsFile, known_key, known_keys, t
 use crate::compose::{check_provider, ec2, screen, sections, state_path, variables};
 use crate::globals::Globals;
 use crate::ui::{self, Screen};
+
+/// How long a change is tried again because others change the settings, each of which takes milliseconds.
+const CHANGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The settings and the variables that take their place, each `(key, variable)`.
 fn overriding() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -139,27 +144,49 @@ impl Config {
         })
     }
 
-    /// Replaces the text of the file by what `change` makes of it, where that is right and something else; whether it was replaced.
-    pub fn change(&self, change: impl FnOnce(Option<&str>) -> Result<Option<String>, Fault>) -> Result<bool, Fault> {
-        let before = self.file.read()?;
-        match change(before.as_deref())? {
-            Some(text) if before.as_ref() != Some(&text) => self.replace(before.as_deref(), &text).map(|()| true),
-            _ => Ok(false),
+    /// Replaces the text of the file by what `change` makes of it, where that is right and something else; whether it was replaced. Where
+    /// somebody else changes the file meanwhile, theirs is changed, until [`CHANGE_LIMIT`] is over.
+    pub fn change(&self, change: impl Fn(Option<&str>) -> Result<Option<String>, Fault>) -> Result<bool, Fault> {
+        let deadline = Deadline::after(CHANGE_LIMIT, "a moment in which nobody else changes the settings");
+        loop {
+            let before = self.file.read()?;
+            let Some(text) = change(before.as_deref())?.filter(|text| before.as_ref() != Some(text)) else {
+                return Ok(false);
+            };
+            match self.try_replace(before.as_deref(), &text)? {
+                true => return Ok(true),
+                false if deadline.remaining().is_zero() => {
+                    return Err(self.changed_meanwhile().because(deadline.expired()));
+                }
+                false => {}
+            }
         }
     }
 
     /// Replaces the text of the file, which was `before`, by `text`, where that is right. The state directory is made where it is
     /// missing.
     pub fn replace(&self, before: Option<&str>, text: &str) -> Result<(), Fault> {
+        match self.try_replace(before, text)? {
+            true => Ok(()),
+            false => Err(self.changed_meanwhile()),
+        }
+    }
+
+    /// The same; gives false, and writes nothing, where the file is not what it was before.
+    fn try_replace(&self, before: Option<&str>, text: &str) -> Result<bool, Fault> {
         // What is refused is refused before anything is made.
         let settings = self.check(text)?;
         self.check_use(&settings, before)?;
         let _lock = StateDir::open_for_cleanup(&self.root)?.lock_settings()?;
         if self.file.read()?.as_deref() != before {
-            let path = self.file.path().display();
-            return Err(Fault::outside(format!("`{path}` was changed meanwhile by somebody else"))
-                .hint("Nothing was written. Look at it, and try again."));
+            return Ok(false);
         }
-        self.file.write(text)
+        self.file.write(text).map(|()| true)
+    }
+
+    fn changed_meanwhile(&self) -> Fault {
+        let path = self.file.path().display();
+        Fault::outside(format!("`{path}` was changed meanwhile by somebody else"))
+            .hint("Nothing was written. Look at it, and try again.")
     }
 }

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+use model::base::text;
 use model::build::{BuildStore, KeptBuild};
 use model::fault::{Fault, FaultKind};
 use model::image::{Fingerprint, ImageRecord, LayerRecord};
 use model::provider::ImageStore;
+use model::retention::OLDER_THAN;
 
 /// The rule by which images are collected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,26 @@ pub struct Rule {
     pub keep: usize,
     /// Only images of this person, where images have owners at all; none for those of anybody.
     pub owner: Option<String>,
+    /// Which set-ups of a person's own stay; none stays where this is none.
+    pub set_ups: Option<SetUps>,
+}
+
+/// What is set up upon an image is in no definition; it is made anew for a use later on. So it stays for as long as runs do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetUps {
+    /// The name of their layers.
+    pub layer: &'static str,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl SetUps {
+    /// Whether an image is one of them, upon layers that stay, and younger than [`OLDER_THAN`].
+    fn keep(&self, record: &ImageRecord, standing: &BTreeSet<Fingerprint>) -> bool {
+        let Some((top, below)) = record.layers.split_last() else { return false };
+        let is_set_up = top.name == self.layer && below.iter().all(|layer| standing.contains(&layer.fingerprint));
+        is_set_up && text::between(record.created_at, self.now) < OLDER_THAN
+    }
 }
 
 /// The images and layers to collect.
@@ -36,13 +59,17 @@ fn plan(records: &[ImageRecord], layers: &[LayerRecord], current: &BTreeSet<Fing
     let is_others = |record: &&ImageRecord| is_of_others(record, rule.owner.as_deref());
     let (others, mut mine): (Vec<&ImageRecord>, Vec<&ImageRecord>) = records.iter().partition(is_others);
     mine.sort_by_key(|record| std::cmp::Reverse(record.created_at));
+    let of_snapshots = records.iter().filter(|record| record.snapshot.is_some()).flat_map(|record| &record.layers);
+    let standing: BTreeSet<Fingerprint> =
+        of_snapshots.map(|layer| &layer.fingerprint).chain(current).cloned().collect();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let (mut keep, mut images) = (others.clone(), Vec::new());
     for record in mine {
         let newer = seen.entry(&record.name).or_default();
         // What a person made of a machine cannot be made again.
         let is_wanted = record.snapshot.is_some() || current.contains(&record.fingerprint);
-        let is_kept = !rule.all && (*newer < rule.keep || is_wanted);
+        let is_fresh = || rule.set_ups.as_ref().is_some_and(|set_ups| set_ups.keep(record, &standing));
+        let is_kept = !rule.all && (*newer < rule.keep || is_wanted || is_fresh());
         *newer += 1;
         if is_kept { keep.push(record) } else { images.push(record.clone()) }
     }
@@ -209,8 +236,9 @@ fn fate(removed: &Result<(), Fault>) -> Fate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::image::Snapshot;
 
-    const LOCAL: Rule = Rule { all: false, keep: 0, owner: None };
+    const LOCAL: Rule = Rule { all: false, keep: 0, owner: None, set_ups: None };
 
     fn layer(digit: char) -> LayerRecord {
         let made: jiff::Timestamp = "2026-11-20T00:00:00Z".parse().unwrap();
@@ -263,6 +291,34 @@ mod tests {
     }
 
     #[test]
+    fn a_set_up_upon_todays_image_stays_while_it_is_fresh() {
+        let (set_up, of_old) = (image(&['a', 'b']), image(&['c', 'b']));
+        let layers = [layer('a'), layer('b'), layer('c')];
+        let current = BTreeSet::from([layer('a').fingerprint]);
+        let rule = |layer, days: i64| {
+            let now = set_up.created_at + jiff::SignedDuration::from_hours(24 * days);
+            Rule { set_ups: Some(SetUps { layer, now }), ..LOCAL }
+        };
+        let gone = |records: &[ImageRecord], rule: &Rule| plan(records, &layers, &current, rule).images.len();
+        let records = [set_up.clone(), of_old.clone()];
+        let planned = plan(&records, &layers, &current, &rule("step-b", 89));
+        assert_eq!(planned.images, [of_old], "what it was set up upon is not of today");
+        assert_eq!(planned.layers.iter().map(|layer| layer.name.as_str()).collect::<Vec<_>>(), ["step-c"]);
+        assert_eq!(gone(&records, &rule("step-b", 90)), 2);
+        assert_eq!(gone(&records, &rule("setup", 1)), 2, "a step of a definition is no set-up");
+        assert_eq!(gone(&records, &Rule { all: true, ..rule("step-b", 1) }), 2);
+        let snapshot = Snapshot {
+            machine: model::base::id::MachineId::random(),
+            image: "i".into(),
+            platform: model::machine::Platform::Linux,
+            user: "hg".into(),
+            values: BTreeMap::new(),
+        };
+        let snapshot = ImageRecord { name: "s".into(), snapshot: Some(snapshot), ..image(&['c']) };
+        assert_eq!(gone(&[image(&['c', 'b']), snapshot], &rule("step-b", 1)), 0, "a person's own state stays");
+    }
+
+    #[test]
     fn of_each_name_the_newest_stay_and_todays_always() {
         let ann = Some("ann@host");
         let records = [
@@ -272,7 +328,7 @@ mod tests {
             kept("x", 'd', ann, 2),
             kept("y", 'e', ann, 1),
         ];
-        let rule = Rule { all: false, keep: 2, owner: Some("ann@host".into()) };
+        let rule = Rule { keep: 2, owner: Some("ann@host".into()), ..LOCAL };
         assert_eq!(ids(&plan(&records, &[], &BTreeSet::new(), &rule)), ["ami-d", "ami-a"]);
         let current = BTreeSet::from([layer('a').fingerprint]);
         assert_eq!(ids(&plan(&records, &[], &current, &rule)), ["ami-d"], "today's is not the newest");
@@ -284,7 +340,7 @@ mod tests {
     fn what_other_people_made_is_counted_and_stays() {
         let records =
             [kept("x", 'a', Some("ann@host"), 1), kept("x", 'b', Some("bob@host"), 2), kept("x", 'c', None, 3)];
-        let mine = Rule { all: true, keep: 0, owner: Some("ann@host".into()) };
+        let mine = Rule { all: true, owner: Some("ann@host".into()), ..LOCAL };
         let planned = plan(&records, &[], &BTreeSet::new(), &mine);
         assert_eq!((ids(&planned), planned.others), (vec!["ami-a"], 2));
         let planned = plan(&records, &[], &BTreeSet::new(), &Rule { owner: None, ..mine });

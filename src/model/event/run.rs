@@ -33,6 +33,9 @@ pub enum RunEvent {
         took: Duration,
         /// Whether it was ended because its time was over.
         timed_out: bool,
+        /// Whether the run was to end before it did, so that its own end is not known.
+        #[serde(default)]
+        cancelled: bool,
     },
     /// The run's command has come to an end in each of its cells.
     CellsEnded {
@@ -136,10 +139,11 @@ fn lines(left: &[Remainder]) -> String {
 const LINE_SHOWN: usize = 100;
 
 /// How a command ended, for people.
-fn ended_words(exit: &Exit, timed_out: bool) -> String {
+fn ended_words(exit: &Exit, timed_out: bool, cancelled: bool) -> String {
     match exit {
         Exit::Code(0) => "Succeeded".to_owned(),
         Exit::Code(_) | Exit::Signal(_) => format!("Ended with {exit}"),
+        Exit::Lost(_) if cancelled => "Cancelled".to_owned(),
         Exit::Lost(_) if timed_out => "Ended because its time was over".to_owned(),
         Exit::Lost(why) => format!("Not run, or lost ({why})"),
     }
@@ -157,9 +161,9 @@ impl RunEvent {
     pub(super) fn words(&self) -> Words {
         Words::Outcome(match self {
             Self::Failed { failure } => failure.text(),
-            Self::CommandEnded { line, exit, took, timed_out } => {
+            Self::CommandEnded { line, exit, took, timed_out, cancelled } => {
                 let line = text::cut(line, LINE_SHOWN);
-                format!("{} after {}: {line}", ended_words(exit, *timed_out), text::seconds(*took))
+                format!("{} after {}: {line}", ended_words(exit, *timed_out, *cancelled), text::seconds(*took))
             }
             Self::CellsEnded { line, cells, succeeded, code } => {
                 let line = text::cut(line, LINE_SHOWN);

@@ -226,11 +226,38 @@ fn of_runs() -> Vec<EventKind> {
     };
     vec![
         RunEvent::Failed { failure: failure() }.into(),
-        RunEvent::CommandEnded { line: "make 'a b'".into(), exit: Exit::Code(2), took: took(), timed_out: false }
-            .into(),
-        RunEvent::CommandEnded { line: "make".into(), exit: Exit::Code(0), took: took(), timed_out: false }.into(),
-        RunEvent::CommandEnded { line: "make".into(), exit: Exit::Lost("why".into()), took: took(), timed_out: true }
-            .into(),
+        RunEvent::CommandEnded {
+            line: "make 'a b'".into(),
+            exit: Exit::Code(2),
+            took: took(),
+            timed_out: false,
+            cancelled: false,
+        }
+        .into(),
+        RunEvent::CommandEnded {
+            line: "make".into(),
+            exit: Exit::Code(0),
+            took: took(),
+            timed_out: false,
+            cancelled: false,
+        }
+        .into(),
+        RunEvent::CommandEnded {
+            line: "make".into(),
+            exit: Exit::Lost("why".into()),
+            took: took(),
+            timed_out: false,
+            cancelled: true,
+        }
+        .into(),
+        RunEvent::CommandEnded {
+            line: "make".into(),
+            exit: Exit::Lost("why".into()),
+            took: took(),
+            timed_out: true,
+            cancelled: false,
+        }
+        .into(),
         RunEvent::CellsEnded { line: "make".into(), cells: 3, succeeded: 2, code: 7 }.into(),
         RunEvent::Detached { machine: machine(), until: Some(at()), attach: attach.clone(), cancel: cancel.clone() }
             .into(),
@@ -467,6 +494,7 @@ fn the_words_of_every_kind() {
     Outcome("error: cannot do `x`\n  1: no room")
     Outcome("Ended with exit status 2 after 1m 06s: make 'a b'")
     Outcome("Succeeded after 1m 06s: make")
+    Outcome("Cancelled after 1m 06s: make")
     Outcome("Ended because its time was over after 1m 06s: make")
     Outcome("Succeeded in 2 of 3 cells, exit code 7: make")
     Outcome("Detached: the run continues on hg-0123456789, until 2026-11-20T10:53:01Z at the latest.\n`automation runs attach r-1` follows it, `automation runs cancel r-1` ends it.")

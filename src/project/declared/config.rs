@@ -366,7 +366,7 @@ impl Declaration {
 
     /// The names as they are handed to the command that runs them.
     pub(super) fn handed(&self, names: &[&str]) -> Vec<u8> {
-        let Names { manner, with, before, after, escape } = &self.names;
+        let Names { manner, with, before, after, escape, within: _ } = &self.names;
         let written = |name: &&str| match escape {
             Some(Escape::Regex) => escape_regex(name),
             None => (*name).to_owned(),

@@ -70,6 +70,9 @@ pub(super) struct Names {
     /// How a name is written so that it means nothing but itself.
     #[serde(default)]
     pub escape: Option<Escape>,
+    /// What follows the name of a group of tests, such as that of a file, in the names of its tests: the runner takes such a name as well.
+    #[serde(default)]
+    pub within: Vec<String>,
 }
 
 /// The manner in which names are handed over.

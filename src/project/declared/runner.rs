@@ -176,15 +176,26 @@ impl DeclaredTests {
             return Ok(listed.into_iter().map(TestName::from).collect());
         }
         let known: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
-        if let Some(unknown) = self.tests.iter().find(|test| !known.contains(test.as_str())) {
-            let fault = Fault::usage(format!("there is no test `{}`", unknown.escape_debug()));
-            return Err(match text::nearest(unknown, known) {
-                Some(near) => fault.hint(format!("Did you mean `{}`?", near.escape_debug())),
-                None => fault.hint("Without a name all tests run, and the results list them."),
-            });
+        let mut once: BTreeSet<&str> = BTreeSet::new();
+        for word in &self.tests {
+            let meant: Vec<&str> =
+                known.iter().copied().filter(|name| *name == word.as_str() || self.is_within(name, word)).collect();
+            if meant.is_empty() {
+                let fault = Fault::usage(format!("there is no test `{}`", word.escape_debug()));
+                return Err(match text::nearest(word, known) {
+                    Some(near) => fault.hint(format!("Did you mean `{}`?", near.escape_debug())),
+                    None => fault.hint("Without a name all tests run, and the results list them."),
+                });
+            }
+            once.extend(meant);
         }
-        let once: BTreeSet<&String> = self.tests.iter().collect();
-        Ok(once.into_iter().map(|name| TestName::from(name.as_str())).collect())
+        Ok(once.into_iter().map(TestName::from).collect())
+    }
+
+    /// Whether the test of this name belongs to the group that `word` names, such as a file.
+    fn is_within(&self, name: &str, word: &str) -> bool {
+        let rest = name.strip_prefix(word.strip_prefix("./").unwrap_or(word));
+        rest.is_some_and(|rest| self.declaration.names.within.iter().any(|mark| rest.starts_with(mark.as_str())))
     }
 
     fn subject(&self, told: &str) -> TestSubject {
@@ -372,5 +383,33 @@ impl DeclaredTests {
                 Box::new(JunitReader::new(form.unwrap_or_default()))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(preset: &str, words: &[&str], listed: &[&str]) -> Result<Vec<String>, Fault> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tests.toml");
+        std::fs::write(&file, format!("preset = \"{preset}\"\n")).unwrap();
+        let (declaration, _) = config::load(&file).unwrap();
+        let tests = words.iter().map(|word| (*word).to_owned()).collect();
+        let runner = DeclaredTests { declaration, tests, source: None, patience: PATIENCE, again: false };
+        let chosen = runner.chosen(listed.iter().map(|name| (*name).to_owned()).collect())?;
+        Ok(chosen.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_file_means_all_of_its_tests_where_the_runner_takes_one() {
+        let listed = ["a.py::B::test_x", "a.py::test_y[1]", "a.py::test_y[2]", "a.py::test_yes", "ab.py::test_z"];
+        let of = |words: &[&str]| chosen("pytest", words, &listed).unwrap();
+        assert_eq!(of(&["a.py"]), listed[..4]);
+        assert_eq!(of(&["./ab.py", "a.py::B", "ab.py::test_z"]), [listed[0], listed[4]]);
+        assert_eq!(of(&["a.py::test_y"]), listed[1..3]);
+        let refused = chosen("pytest", &["a.p"], &listed).unwrap_err();
+        assert!(refused.message.contains("there is no test `a.p`"), "{}", refused.message);
+        assert!(chosen("go", &["a"], &["a::b"]).is_err(), "it takes whole names alone");
     }
 }

@@ -10,7 +10,7 @@ mod variables;
 
 pub use definition::{BaseChoice, Definition, ImageChoice};
 pub use parameters::GivenValue;
-pub use set_up::SetUp;
+pub use set_up::{NAME as SET_UP_LAYER, SetUp};
 
 use std::path::Path;
 use std::sync::OnceLock;

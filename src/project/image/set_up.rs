@@ -19,7 +19,7 @@ const SCRIPT: &str = include_str!("../../../remote/runners/set-up-image.sh");
 const FILE: &str = "set-up";
 
 /// The layer's name, and a part of the image's.
-const NAME: &str = "setup";
+pub const NAME: &str = "setup";
 
 /// How many digits of what is set up are part of the image's name.
 const DIGITS: usize = 6;

@@ -83,6 +83,15 @@ fn loader(shell: Shell, places: &Places) -> Result<Loader, Fault> {
     }
 }
 
+/// The files that this command wrote for the user, and that nobody has changed since.
+pub(crate) fn installed() -> Result<Vec<PathBuf>, Fault> {
+    let places = Places::of_user()?;
+    let loaders = [Shell::Bash, Shell::Zsh, Shell::Fish].map(|shell| loader(shell, &places));
+    let is_ours = |loader: &Loader| std::fs::read(&loader.path).is_ok_and(|bytes| bytes == loader.text.as_bytes());
+    let loaders = loaders.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(loaders.into_iter().filter(is_ours).map(|loader| loader.path).collect())
+}
+
 /// Refuses to write over a file that this command did not write.
 fn refuse_foreign(path: &Path) -> Result<(), Fault> {
     match std::fs::read(path) {

@@ -2,7 +2,7 @@
 //!
 //! The script that a shell is given only asks this program, with a variable that says so; what there is to choose from is known here alone.
 
-mod install;
+pub(crate) mod install;
 mod values;
 
 use std::ffi::OsString;

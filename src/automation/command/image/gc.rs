@@ -1,7 +1,8 @@
 //! `automation image gc`.
 
-use flow::image::collect::{Collected, Fate, Rule, What, collect};
+use flow::image::collect::{Collected, Fate, Rule, SetUps, What, collect};
 use flow::site::Sites;
+use jiff::Timestamp;
 use model::base::text;
 use model::fault::Fault;
 use model::image::Fingerprint;
@@ -38,7 +39,7 @@ pub struct Args {
 const KEPT_IN_ACCOUNT: usize = 2;
 
 impl Args {
-    fn rule(&self, provider: ProviderKind, me: &str) -> Result<Rule, Fault> {
+    fn rule(&self, provider: ProviderKind, me: &str, now: Timestamp) -> Result<Rule, Fault> {
         let shared = provider == ProviderKind::Ec2;
         if self.any_owner.is_given() && !shared {
             return Err(Fault::usage(format!("`--any-owner` has no meaning with `--provider {}`", provider.name())));
@@ -47,6 +48,7 @@ impl Args {
             all: self.all,
             keep: self.keep.unwrap_or(if shared { KEPT_IN_ACCOUNT } else { 0 }),
             owner: (!self.any_owner.is_given()).then(|| me.to_owned()),
+            set_ups: Some(SetUps { layer: project::image::SET_UP_LAYER, now }),
         })
     }
 }
@@ -86,7 +88,7 @@ fn going(dry_run: bool) -> &'static str {
 /// Removes the images, layers and builds that the rule names.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let provider = context.default_provider()?;
-    let rule = args.rule(provider, &context.owner)?;
+    let rule = args.rule(provider, &context.owner, context.now())?;
     let images = context.sites.images(provider);
     let (store, builds) = (images.store().await?, context.state.builds());
     let done = collect(store, &builds, &context.current_layers()?, &rule, args.dry_run).await?;

@@ -10,14 +10,15 @@ use model::machine::ProviderKind;
 use crate::command::ec2::args::AnyOwnerArg;
 use crate::command::error::exit;
 use crate::command::image::gc::{CollectedRow, show};
-use crate::command::image::{is_called, unknown};
+use crate::command::image::{is_called, unknown, whole_name};
 use crate::compose::Context;
 use crate::ui::confirm;
 
 /// The options of `image rm`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The images, by what `image list` shows: a name means every image of that name, the first digits of a fingerprint one
+    /// The images, by what `image list` shows: a name means every image of that name, the first digits of a fingerprint one, the name of a
+    /// definition that of the usual distribution
     #[arg(required = true, value_name = "NAME")]
     named: Vec<String>,
     #[command(flatten)]
@@ -46,7 +47,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     }
     let images = context.sites.images(provider);
     let (store, builds) = (images.store().await?, context.state.builds());
-    let named = choose(store.list().await?, &args.named)?;
+    let records = store.list().await?;
+    let named = args.named.iter().map(|word| whole_name(context, &records, word)).collect::<Result<Vec<_>, _>>()?;
+    let named = choose(records, &named)?;
     let owner = (!args.any_owner.is_given()).then_some(context.owner.as_str());
     let removal = prepare(store, &builds, named, owner).await?;
     if asks && !confirm::confirm(&format!("Remove {}?", describe(&removal))) {

@@ -91,7 +91,8 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         return Ok(exit::OK);
     }
     let rows: Vec<Vec<String>> = shown.iter().map(|row| row.cells(now)).collect();
-    let header = ["ID", "NAME", "PROVIDER", "IMAGE", "OWNER", "STATUS", "AGE", "REMOVED", "COST", "RUN"];
+    // On a narrow terminal the last are left out.
+    let header = ["ID", "NAME", "STATUS", "REMOVED", "IMAGE", "AGE", "PROVIDER", "COST", "OWNER", "RUN"];
     context.screen.data(&table::render(&header, 0, &rows));
     Ok(exit::OK)
 }
@@ -136,25 +137,25 @@ impl MachineRow<'_> {
             Self::Own { machine, status, cost, .. } => vec![
                 machine.id.to_string(),
                 machine.name.as_ref().map(ToString::to_string).unwrap_or_default(),
-                machine.provider.name().to_owned(),
-                machine.image.clone(),
-                machine.owner.clone(),
                 (*status).to_owned(),
-                ago(machine.created_at),
                 machine.ends(now),
+                machine.image.clone(),
+                ago(machine.created_at),
+                machine.provider.name().to_owned(),
                 money(*cost),
+                machine.owner.clone(),
                 machine.run.to_string(),
             ],
             Self::Other { sighting, provider, .. } => vec![
                 sighting.id.clone(),
                 String::new(),
-                provider.name().to_owned(),
-                sighting.image.clone(),
-                sighting.owner.clone().unwrap_or_default(),
                 sighting.state.clone(),
-                sighting.created_at.map(ago).unwrap_or_default(),
                 sighting.expires_at.map(until).unwrap_or_default(),
+                sighting.image.clone(),
+                sighting.created_at.map(ago).unwrap_or_default(),
+                provider.name().to_owned(),
                 money(sighting.cost),
+                sighting.owner.clone().unwrap_or_default(),
                 sighting.run.as_ref().map(ToString::to_string).unwrap_or_default(),
             ],
         }

@@ -28,12 +28,16 @@ use crate::ui;
 /// The command's name in the records of runs.
 pub(crate) const COMMAND: &str = "machine up";
 
+/// The definition of the image that machines have where none is named.
+const IMAGE: &str = "linux-dev";
+
 /// Make a machine, or one of each of several distributions, and keep it until its expiry.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The image's definition, as `image build` takes it, or an image that `machine snapshot` has made
-    #[arg(long, value_name = "NAME", default_value = "linux-dev")]
-    image: String,
+    /// The image's definition, as `image build` takes it, or an image that `machine snapshot` has made; `plain` is what `automation run` boots
+    /// [default: linux-dev]
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
     /// A line for the shell, or a file with a script, that root runs on the image once; the result is kept as an image of its own
     #[arg(long, value_name = "LINE|FILE")]
     setup: Option<String>,
@@ -130,7 +134,7 @@ pub(crate) async fn run(context: Context, args: Args) -> Result<i32, Fault> {
     }
     let session = Session::begin(context, COMMAND).await?;
     let result = match make_all(&session, &wanted, args.name.as_ref()).await {
-        Ok(machines) => hand_over(&session, &machines, args.json).await,
+        Ok(machines) => hand_over(&session, &machines, &args).await,
         Err(fault) => Err(fault),
     };
     session.end(result).await
@@ -166,8 +170,9 @@ impl Args {
         distros: Option<Vec<String>>,
     ) -> Result<Vec<(ImagePlan, String)>, Fault> {
         let set_up = self.setup.as_deref().map(|setup| SetUp::read(setup, Path::new(""))).transpose()?;
-        let images = BootImages::of(context, &[kind], [self.image.as_str()]).await?;
-        let definition = match images.get(context, kind, &self.image)? {
+        let image = self.image.as_deref().unwrap_or(IMAGE);
+        let images = BootImages::of(context, &[kind], [image]).await?;
+        let definition = match images.get(context, kind, image)? {
             BootImage::Definition(definition) => definition,
             BootImage::Snapshot(record) => {
                 let plan = plan_of_snapshot(record, set_up.as_ref(), kind, &self.machine.given_of_definition())?;
@@ -222,9 +227,9 @@ async fn undo_all(session: &Session, machines: &[Machine], mut fault: Fault) -> 
 }
 
 /// Prints the ids of the machines. One whose id could not be printed would be lost to its user, so they are ended then.
-async fn hand_over(session: &Session, machines: &[Machine], json: bool) -> Result<Ending, Fault> {
+async fn hand_over(session: &Session, machines: &[Machine], args: &Args) -> Result<Ending, Fault> {
     let screen = &session.context.screen;
-    let printed = match (json, machines) {
+    let printed = match (args.json, machines) {
         (true, [one]) => screen.try_json(one),
         (true, several) => screen.try_json(&several),
         (false, _) => screen.try_data(&machines.iter().map(|machine| format!("{}\n", machine.id)).collect::<String>()),
@@ -238,7 +243,12 @@ async fn hand_over(session: &Session, machines: &[Machine], json: bool) -> Resul
     if let Some(idle) = machines.iter().find_map(|machine| machine.idle) {
         screen.message(&format!("It ends earlier when idle for {}: without a login and a task.", text::seconds(idle)));
     }
-    let told = machines.iter().map(|machine| format!("{} until {}", machine.id, machine.expires_at));
+    if args.image.is_none() {
+        screen.message(&format!(
+            "It has the image `{IMAGE}`. `automation run` boots `plain`, as `--image plain` does here."
+        ));
+    }
+    let told = machines.iter().map(|machine| format!("{} until {:.0}", machine.id, machine.expires_at));
     Ok(Ending { code: 0, summary: told.collect::<Vec<_>>().join(", "), detached: Vec::new() })
 }
 

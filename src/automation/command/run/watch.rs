@@ -67,7 +67,8 @@ impl Watch for SourceWatch<'_> {
     fn ended(&self, outcome: &CommandOutcome) {
         let (line, exit, took, timed_out) =
             (self.command.line(), outcome.exit.clone(), outcome.took, outcome.timed_out);
-        self.session.run.tell(RunEvent::CommandEnded { line, exit, took, timed_out });
+        let cancelled = self.session.run.stop.is_cancelled();
+        self.session.run.tell(RunEvent::CommandEnded { line, exit, took, timed_out, cancelled });
         if let Some(fault) = outcome.lack() {
             self.session.run.tell(RunEvent::Failed { failure: (&fault).into() });
         }

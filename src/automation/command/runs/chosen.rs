@@ -42,6 +42,13 @@ fn choose(context: &Context, text: &str, is_meant: IsMeant, what: &str) -> Resul
         return Err(Fault::usage(format!("there are no runs with {what} yet"))
             .hint("`automation runs list` shows the runs there are."));
     }
+    if text == "latest"
+        && let Some(taken) = &latest
+        && let Some(newer) = records.iter().find(|record| is_meant(context, record)).filter(|one| one.id != *taken)
+    {
+        let text = format!("`latest` is run {taken}, which goes on; the newer run {} does not.", newer.id);
+        context.screen.message(&text);
+    }
     let id = resolve(&known, latest.as_ref(), text)?;
     let at = records.iter().position(|record| record.id == id);
     at.map(|at| records.swap_remove(at)).ok_or_else(|| Fault::usage(format!("the journal has no run `{id}`")))
@@ -57,7 +64,7 @@ fn require(context: &Context, record: RunRecord, is_meant: IsMeant, what: &str) 
 }
 
 /// Whether a run is one with tests or with a user's command.
-fn has_task(context: &Context, record: &RunRecord) -> bool {
+pub(super) fn has_task(context: &Context, record: &RunRecord) -> bool {
     record.command == RUN || has_tests(context, record)
 }
 

@@ -66,16 +66,16 @@ impl<'a> Shown<'a> {
 /// Removes the runs that the rule does not keep.
 pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let asks = !args.yes && !args.dry_run;
-    if asks && !confirm::can_ask() {
+    let (store, rule) = (context.state.run_folders(), Retention::of(args.keep, args.older_than));
+    let plan = || Ok::<_, Fault>(planned(&store, &past_runs(context)?, context.now(), &rule));
+    if asks && !confirm::can_ask() && plan()?.iter().any(|run| run.fate == RunFate::Goes) {
         return Err(Fault::usage("there is no terminal on which to ask whether runs are to be removed")
             .hint("`--dry-run` lists what would be removed; `--yes` removes it without asking."));
     }
-    let store = context.state.run_folders();
     if !args.dry_run {
         tidy(&store, context.journal.as_ref())?;
     }
-    let rule = Retention::of(args.keep, args.older_than);
-    let mut runs = planned(&store, &past_runs(context)?, context.now(), &rule);
+    let mut runs = plan()?;
     let going: Vec<&CollectedRun> = runs.iter().filter(|run| run.fate == RunFate::Goes).collect();
     if args.dry_run || going.is_empty() {
         show(context, args, &runs, "would be removed");

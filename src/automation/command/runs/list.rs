@@ -56,6 +56,12 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let rows: Vec<Vec<String>> = runs.iter().map(|run| run.cells(now)).collect();
     let header = ["ID", "AGE", "STATUS", "TESTS", "WHAT", "DISTRO", "TOOK"];
     context.screen.data(&table::render(&header, 0, &rows));
+    let is_forsaken = |run: &&ListedRun<'_>| run.run.record.state == RunState::Running && !run.run.alive;
+    if let Some(forsaken) = runs.iter().find(is_forsaken)
+        && let Some(next) = forsaken.run.next(context)
+    {
+        context.screen.message(&format!("hint: The driver of run {} died: {next}.", forsaken.run.record.id));
+    }
     Ok(exit::OK)
 }
 

@@ -165,6 +165,7 @@ fn row(test: &TestResult) -> Vec<String> {
 /// The run and its verdict.
 fn run_text(context: &Context, run: &RunRow<'_>) -> String {
     let record = run.record;
+    let next = run.next(context).map(|next| format!("\nnext     {next}")).unwrap_or_default();
     let ended = record.ended_at.map(|at| format!("\nended    {at:.0}")).unwrap_or_default();
     let progress = run.progress.as_ref().map(|progress| progress_text(progress, context.now())).unwrap_or_default();
     let summary = match (&run.results, &record.summary) {
@@ -174,7 +175,7 @@ fn run_text(context: &Context, run: &RunRow<'_>) -> String {
     };
     let cells = run.cells.as_ref().map(|cells| format!("\n\n{}", cells_table(cells))).unwrap_or_default();
     format!(
-        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}\nstarted  {:.0}{ended}\nfolder   {}{progress}{}{cells}\n",
+        "run      {}\ncommand  {} {}\nowner    {}\nstanding {}{next}\nstarted  {:.0}{ended}\nfolder   {}{progress}{}{cells}\n",
         record.id,
         "automation",
         record.arguments.join(" "),

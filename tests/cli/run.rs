@@ -58,6 +58,13 @@ impl Project {
         self.start(words).end()
     }
 
+    /// The same on a machine that is up.
+    fn run_on(&self, machine: &str, words: &[&str]) -> Done {
+        let mut command = self.place.command(&[&["run", "--machine", machine], words].concat());
+        command.current_dir(&self.folder);
+        Running::start(command).end()
+    }
+
     /// The same with a line for the machine's shell.
     fn shell(&self, line: &str) -> Done {
         self.run(&["--shell", line])

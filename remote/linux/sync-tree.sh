@@ -3,6 +3,7 @@
 # are; needs GNU tar, find, xargs, cp and sha256sum, and flock. PATH does not begin with a dash.
 #
 #   look PATH [MEMORY]   lists the folder, and prints the records of the last sync
+#   list PATH            lists the folder alone, and of folders in it that are closed to the user nothing
 #   hash PATH            SHA-256 of the files that standard input names, a NUL after each; unreadable ones are left out
 #   apply PATH [MEMORY]  makes the changes that the archive on standard input holds
 #
@@ -55,18 +56,21 @@ settle() {
     discard "$path/$within"
 }
 
-list() {
+entries() {
     find . -mindepth 1 -path "./$within" -prune -o -printf '%y %m %s %i %T@ %C@ %P\0%l\0'
 }
 
 # FILE: writes the listing into it. Of the tool's own folder, what stays closed is listed without what is in it.
 list_into() {
-    local said
-    [ -n "$memory" ] || { list >"$1"; return; }
-    said=$(list 2>&1 >"$1") && return
+    [ -n "$memory" ] || { entries >"$1"; return; }
+    entries >"$1" 2>/dev/null && return
     find . -xdev -type d -user "$(id -u)" ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null
-    said=$(list 2>&1 >"$1") && return
-    ! printf '%s\n' "$said" | grep -v ': Permission denied$' >&2
+    list_open "$1"
+}
+
+list_open() {
+    local said
+    said=$(entries 2>&1 >"$1") || ! printf '%s\n' "$said" | grep -v ': Permission denied$' >&2
 }
 
 is_record() { [ ! -L "$keep" ] && [ -f "$keep/$1" ] && [ ! -L "$keep/$1" ] && [ -r "$keep/$1" ]; }
@@ -103,6 +107,15 @@ look() {
     fi
     for name in stamp seen fresh sent pending; do section "$name" || exit 1; done
     [ -z "$odd" ] || printf '=odd 0\0'
+    printf '=end 0\0'
+}
+
+list() {
+    now=$(mktemp) || exit 1
+    trap 'rm -f -- "$now"' EXIT
+    cd -- "$path" && list_open "$now" || exit 1
+    printf '=now %s\0' "$(stat -c %s "$now")"
+    cat "$now" || exit 1
     printf '=end 0\0'
 }
 
@@ -202,6 +215,6 @@ apply() {
 }
 
 case $verb in
-look | hash | apply) "$verb" ;;
+look | list | hash | apply) "$verb" ;;
 *) fail "there is no request \`$verb\`" ;;
 esac

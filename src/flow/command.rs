@@ -221,6 +221,10 @@ impl CommandOnMachine<'_> {
         let began = Instant::now();
         let preparing = prepare(run, machine, durable, job.command, &target, self.records.builds);
         let (before, _) = until_stopped(run, preparing).await?;
+        let mut sync_back = job.sync_back.cloned();
+        if let Some(files) = &mut sync_back {
+            until_stopped(run, files.note_there(durable, job.command.root())).await?;
+        }
         let limit = job.command.run(durable.folder()).limit;
         let task = kept.insert(CommandTask {
             settings: job.command.settings(),
@@ -238,7 +242,7 @@ impl CommandOnMachine<'_> {
             },
             fetch: job.fetch.clone(),
             keep_failed: job.keep_failed,
-            sync_back: job.sync_back.cloned(),
+            sync_back,
         });
         if let Some(conversation) = job.conversation {
             return run_on_terminal(run, durable, job.command, task, self.records, conversation).await;

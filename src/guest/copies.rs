@@ -42,6 +42,9 @@ pub trait Copies: Send + Sync {
     /// `remote/linux/sync-tree.sh`. `memory` is where it remembers that of a folder which is the tool's own; Windows has none.
     fn sync_look(&self, path: &str, memory: Option<&str>) -> Command;
 
+    /// Lists the folder `path` in the same records, with nothing of what is remembered.
+    fn sync_list(&self, path: &str) -> Command;
+
     /// Prints the SHA-256 of the files that standard input names, a NUL after each name, as `sha256sum -z` does.
     fn sync_hash(&self, path: &str) -> Command;
 

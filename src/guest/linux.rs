@@ -334,6 +334,10 @@ impl Copies for Linux {
         without_input(SYNC_TREE, &["look", &plain(path)]).args(memory)
     }
 
+    fn sync_list(&self, path: &str) -> Command {
+        without_input(SYNC_TREE, &["list", &plain(path)])
+    }
+
     fn sync_hash(&self, path: &str) -> Command {
         with_input(SYNC_TREE, &["hash", &plain(path)])
     }

@@ -357,6 +357,10 @@ impl Copies for Windows {
         without_input(TREE, &["look", &plain(path)])
     }
 
+    fn sync_list(&self, path: &str) -> Command {
+        without_input(TREE, &["look", &plain(path)])
+    }
+
     fn sync_hash(&self, path: &str) -> Command {
         with_input(TREE, &["hash", &plain(path)])
     }

@@ -166,6 +166,15 @@ async fn look(connection: &dyn Connection, target: Target<'_>) -> Result<remote:
     })
 }
 
+/// What is in a folder on the machine. Of a folder there that its user may not enter nothing is known.
+pub(super) async fn entries(
+    connection: &dyn Connection,
+    folder: &str,
+) -> Result<BTreeMap<PathBuf, remote::RemoteEntry>, Fault> {
+    let printed = ask(connection, guest::of(connection.platform()).sync_list(folder)).await?;
+    remote::read(&printed).map(|tree| tree.entries)
+}
+
 /// Makes the folder on the machine, which is as `there` says, equal to the one here.
 async fn bring(
     connection: &dyn Connection,

@@ -31,6 +31,13 @@ pub enum FilesEvent {
     },
     /// A command had put something else in the place of what was sent, and it is there again.
     PutRight(Names),
+    /// What a command did to files that were to be brought back, and that is not done here.
+    NotBroughtBack {
+        /// What it is.
+        what: NotBrought,
+        /// What it was done to.
+        names: Names,
+    },
     /// The work folder of a machine had the files of another folder, and what was made there.
     FolderReplaced {
         /// That folder; empty where its name is not known.
@@ -50,6 +57,18 @@ pub enum FilesEvent {
         /// Where.
         place: String,
     },
+}
+
+/// What a command may do to files that is not done where they came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotBrought {
+    /// It removed them.
+    Removed,
+    /// It made links that lead out of the folder.
+    LeadsOut,
+    /// It made what is neither a file, a folder nor a link.
+    NoFile,
 }
 
 /// Paths of which there may be any number.
@@ -84,6 +103,17 @@ impl FilesEvent {
             Self::PutRight(names) => {
                 let named = names.few(|path| format!("`{}`", path.escape_debug()));
                 Words::Notice(format!("Put right on the machine, where a command had put something else: {named}"))
+            }
+            Self::NotBroughtBack { what, names } => {
+                let what = match what {
+                    NotBrought::Removed => "removed by the command, and still here",
+                    NotBrought::LeadsOut => "links that lead out of the folder, or into what version control keeps",
+                    NotBrought::NoFile => "neither files, folders nor links",
+                };
+                Words::Notice(format!(
+                    "Not brought back, {what}: {}",
+                    names.few(|path| path.escape_debug().to_string())
+                ))
             }
             Self::FolderReplaced { folder } => {
                 let whose = match folder.as_str() {

@@ -51,6 +51,17 @@ pub struct RemoteEntry {
     changed: Time,
 }
 
+impl RemoteEntry {
+    /// What tells the entry with its content from any other, 16 hexadecimal digits: a program that changes either moves the ctime, which none can
+    /// set.
+    pub fn identity(&self) -> String {
+        let target: &[u8] = if let RemoteKind::Link(target) = &self.kind { target } else { b"" };
+        let (seconds, nanoseconds) = self.changed;
+        let about = format!("{} {seconds}.{nanoseconds} {:o} ", HEXLOWER.encode(&self.content), self.mode);
+        HEXLOWER.encode(&local::hash(&[about.as_bytes(), target].concat())[..8])
+    }
+}
+
 /// Seconds and nanoseconds.
 type Time = (i64, u64);
 

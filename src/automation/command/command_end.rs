@@ -4,7 +4,7 @@ pub mod cells;
 
 use flow::command::{CommandEnd, CommandOutcome, CommandTask};
 use model::base::id::RunId;
-use model::base::text;
+use model::base::{escapes, text};
 use model::event::RunEvent;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
@@ -108,7 +108,8 @@ fn publish(
     }
     if let Some(synced) = outcome.synced_back.as_ref().filter(|synced| !synced.written.is_empty()) {
         let files = text::pluralize(synced.written.len() as u64, "changed file");
-        screen.message(&format!("Brought back {files}: {}", text::cut(&synced.written.join(", "), NAMES_SHOWN)));
+        let names = text::cut(&synced.written.join(", "), NAMES_SHOWN);
+        screen.message(&format!("Brought back {files}: {}", escapes::one_line(&names)));
     }
     if outcome.exit != Exit::Code(0) {
         advise(screen, &session.dir);

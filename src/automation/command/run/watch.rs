@@ -7,7 +7,7 @@ use ::project::command::FolderCommand;
 use ::project::watcher::Watcher;
 use async_trait::async_trait;
 use flow::command::{CommandOutcome, Watch};
-use model::base::text;
+use model::base::{escapes, text};
 use model::event::RunEvent;
 use model::fault::Fault;
 use model::preparation::UserCommand;
@@ -59,7 +59,7 @@ impl<'a> SourceWatch<'a> {
 
 fn names(paths: &[PathBuf]) -> String {
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    text::cut(&names.join(", "), NAMES_SHOWN)
+    escapes::one_line(&text::cut(&names.join(", "), NAMES_SHOWN)).into_owned()
 }
 
 #[async_trait]

@@ -80,7 +80,7 @@ section() {
     if is_record "$1"; then
         { printf '=%s %s\0' "$1" "$(stat -L -c %s /dev/stdin)" && cat; } <"$keep/$1"
     else
-        if [ -e "$keep/$1" ] || [ -L "$keep" ] || [ -f "$keep" ]; then odd=yes; fi
+        if [ -e "$keep/$1" ] || [ -L "$keep" ] || { [ -e "$keep" ] && ! { [ -d "$keep" ] && [ -x "$keep" ]; }; }; then odd=yes; fi
     fi
 }
 

@@ -66,6 +66,14 @@ impl<'a> Target<'a> {
     fn of_others(to: &'a str) -> Self {
         Self { to, memory: None }
     }
+
+    /// The fault with what to do about it, where that is known.
+    fn hinted(&self, fault: Fault) -> Fault {
+        match fault.kind {
+            FaultKind::Outside if self.memory.is_some() => fault.hint(ANOTHER),
+            _ => fault,
+        }
+    }
 }
 
 /// The changes that a sync made, or would make.
@@ -159,11 +167,8 @@ fn unread(from: &Path) -> Fault {
 /// Looks at the folder on the machine.
 async fn look(connection: &dyn Connection, target: Target<'_>) -> Result<remote::RemoteTree, Fault> {
     let command = guest::of(connection.platform()).sync_look(target.to, target.memory);
-    let looked = ask(connection, command).await.and_then(|printed| remote::read(&printed));
-    looked.map_err(|fault| match fault.kind {
-        FaultKind::Outside if target.memory.is_some() => fault.hint(ANOTHER),
-        _ => fault,
-    })
+    let printed = ask(connection, command).await.map_err(|fault| target.hinted(fault))?;
+    remote::read(&printed)
 }
 
 /// What is in a folder on the machine. Of a folder there that its user may not enter nothing is known.
@@ -280,11 +285,8 @@ async fn apply(
     };
     let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
     let command = guest::of(connection.platform()).sync_apply(target.to, target.memory);
-    let totals =
-        connection.trees()?.send_parcel(&command, parcel, progress).await.map_err(|fault| match fault.kind {
-            FaultKind::Outside if target.memory.is_some() => fault.hint(ANOTHER),
-            _ => fault,
-        })?;
+    let sent = connection.trees()?.send_parcel(&command, parcel, progress).await;
+    let totals = sent.map_err(|error| target.hinted(error.into()))?;
     match here.find_changed(&wanted.from, &plan.send) {
         None => Ok(totals.bytes),
         Some(path) => Err(Fault::outside(format!("`{}` changed while it was copied", path.display()))

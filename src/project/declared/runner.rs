@@ -250,8 +250,7 @@ impl Preparation for DeclaredTests {
         let preparing = Work::Preparing { folder: WORK.to_owned(), filesystem: Filesystem::Default };
         let mut jobs = vec![step(
             preparing,
-            self.call(folder, "prepare")
-                .args(self.source.iter().filter(|_| self.again).flat_map(|source| work_folder::project(source))),
+            self.call(folder, "prepare").args(self.source.iter().filter(|_| self.again).flat_map(work_folder::project)),
             work_folder::PREPARE_LIMIT,
         )];
         if let Some(source) = &self.source {

@@ -173,7 +173,7 @@ fn parse_listing(records: &[&[u8]]) -> Option<BTreeMap<PathBuf, RemoteEntry>> {
         Some((path(name), RemoteEntry { kind, mode, size, content, changed: parse_time(changed)? }))
     };
     let pairs = records.chunks(2);
-    pairs.map(|pair| entry(pair.first()?, pair.get(1)?)).collect()
+    pairs.map(|pair| entry(pair.first().copied()?, pair.get(1).copied()?)).collect()
 }
 
 /// Reads a record of `sent` or `pending`: `KIND HASH PATH`, or `F HASH TOKEN PATH` of a file that need not be read here again.

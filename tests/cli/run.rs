@@ -489,3 +489,18 @@ fn the_plain_image_builds_without_a_word_about_images() {
     assert_eq!(Running::start(command).end().expect(0).text(), "root\n");
     place.assert_clean();
 }
+
+#[test]
+fn a_command_that_needs_more_memory_than_its_machine_has_is_told_so() {
+    if !support::tool::is_root() {
+        return support::tool::skip("only root has control groups for certain");
+    }
+    let project = Project::new();
+    let eats = ["python3", "-c", "x = bytearray(300 << 20); print(len(x))"];
+    let done = project.run(&[&["--json", "--memory", "96M", "--"][..], &eats].concat()).expect(137);
+    let done = done.tells(&["the memory limit of its machine (`--memory`) was reached"]);
+    assert_eq!(done.json()["memory_limit"], true);
+    let well = project.run(&["--json", "--memory", "96M", "--", "sh", "-c", "exit 3"]).expect(3);
+    assert!(well.json().get("memory_limit").is_none() && !well.stderr.contains("memory limit"), "{}", well.stderr);
+    project.place.assert_clean();
+}

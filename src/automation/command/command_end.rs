@@ -99,7 +99,8 @@ fn publish(
         .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
     session.dir.write(RunFile::Command, json_text.as_bytes())?;
     let (exit, took, timed_out) = (outcome.exit.clone(), outcome.took, outcome.timed_out);
-    let ended = RunEvent::CommandEnded { line: line.to_owned(), exit, took, timed_out };
+    let memory_limit = outcome.memory_limit;
+    let ended = RunEvent::CommandEnded { line: line.to_owned(), exit, took, timed_out, memory_limit };
     let summary = ended.text();
     session.run.tell(ended);
     let screen = &session.context.screen;
@@ -157,7 +158,15 @@ mod tests {
         let code = |exit: Exit, timed_out: bool, stopped: bool| {
             let took = Duration::ZERO;
             code_of(
-                &CommandOutcome { exit, timed_out, took, peak_memory: None, artifacts: None, synced_back: None },
+                &CommandOutcome {
+                    exit,
+                    timed_out,
+                    took,
+                    peak_memory: None,
+                    memory_limit: false,
+                    artifacts: None,
+                    synced_back: None,
+                },
                 stopped,
             )
         };

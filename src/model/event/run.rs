@@ -33,6 +33,9 @@ pub enum RunEvent {
         took: Duration,
         /// Whether it was ended because its time was over.
         timed_out: bool,
+        /// Whether it failed where the limit of its machine's memory was reached.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        memory_limit: bool,
     },
     /// The run's command has come to an end in each of its cells.
     CellsEnded {
@@ -157,9 +160,11 @@ impl RunEvent {
     pub(super) fn words(&self) -> Words {
         Words::Outcome(match self {
             Self::Failed { failure } => failure.text(),
-            Self::CommandEnded { line, exit, took, timed_out } => {
+            Self::CommandEnded { line, exit, took, timed_out, memory_limit } => {
                 let line = text::cut(line, LINE_SHOWN);
-                format!("{} after {}: {line}", ended_words(exit, *timed_out), text::seconds(*took))
+                let why =
+                    if *memory_limit { ", where the memory limit of its machine (`--memory`) was reached" } else { "" };
+                format!("{} after {}{why}: {line}", ended_words(exit, *timed_out), text::seconds(*took))
             }
             Self::CellsEnded { line, cells, succeeded, code } => {
                 let line = text::cut(line, LINE_SHOWN);

@@ -232,11 +232,38 @@ fn of_runs() -> Vec<EventKind> {
     };
     vec![
         RunEvent::Failed { failure: failure() }.into(),
-        RunEvent::CommandEnded { line: "make 'a b'".into(), exit: Exit::Code(2), took: took(), timed_out: false }
-            .into(),
-        RunEvent::CommandEnded { line: "make".into(), exit: Exit::Code(0), took: took(), timed_out: false }.into(),
-        RunEvent::CommandEnded { line: "make".into(), exit: Exit::Lost("why".into()), took: took(), timed_out: true }
-            .into(),
+        RunEvent::CommandEnded {
+            line: "make 'a b'".into(),
+            exit: Exit::Code(2),
+            took: took(),
+            timed_out: false,
+            memory_limit: false,
+        }
+        .into(),
+        RunEvent::CommandEnded {
+            line: "make".into(),
+            exit: Exit::Code(137),
+            took: took(),
+            timed_out: false,
+            memory_limit: true,
+        }
+        .into(),
+        RunEvent::CommandEnded {
+            line: "make".into(),
+            exit: Exit::Code(0),
+            took: took(),
+            timed_out: false,
+            memory_limit: false,
+        }
+        .into(),
+        RunEvent::CommandEnded {
+            line: "make".into(),
+            exit: Exit::Lost("why".into()),
+            took: took(),
+            timed_out: true,
+            memory_limit: false,
+        }
+        .into(),
         RunEvent::CellsEnded { line: "make".into(), cells: 3, succeeded: 2, code: 7 }.into(),
         RunEvent::Detached { machine: machine(), until: Some(at()), attach: attach.clone(), cancel: cancel.clone() }
             .into(),
@@ -478,6 +505,7 @@ fn the_words_of_every_kind() {
     Detail("waiting for 1 security group to go away")
     Outcome("error: cannot do `x`\n  1: no room")
     Outcome("Ended with exit status 2 after 1m 06s: make 'a b'")
+    Outcome("Ended with exit status 137 after 1m 06s, where the memory limit of its machine (`--memory`) was reached: make")
     Outcome("Succeeded after 1m 06s: make")
     Outcome("Ended because its time was over after 1m 06s: make")
     Outcome("Succeeded in 2 of 3 cells, exit code 7: make")

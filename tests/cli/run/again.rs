@@ -120,7 +120,7 @@ fn what_a_command_put_in_the_place_of_what_was_sent_gives_way() {
     let there =
         run("sudo rmdir theirs; rmdir deep/a; ls /etc/f /etc/y; sudo cat /etc/passwd | wc -l; cat [bd] linked/f")
             .expect(0);
-    there.tells(&["Put right on the machine", "cannot access '/etc/f'"]);
+    let there = there.tells(&["Put right on the machine", "cannot access '/etc/f'"]);
     assert!(there.text().ends_with("2\n2\n2\n") && !there.text().starts_with("2\n"), "{}", there.text());
     assert_eq!(run(list).expect(0).text(), clean.replace("\n1", "\n2"));
     // The folder itself, and what is remembered of it.

@@ -167,6 +167,7 @@ impl CellResults {
             Some(CommandOutcome { exit: Exit::Lost(_), .. }) => "lost".to_owned(),
             Some(_) if self.code == exit::COMMAND_NOT_RUN && self.failed.is_some() => "files are missing".to_owned(),
             Some(outcome) if outcome.exit.is_success() => "succeeded".to_owned(),
+            Some(outcome) if outcome.memory_limit => format!("{} (memory limit)", outcome.exit),
             Some(outcome) => outcome.exit.to_string(),
             None => "not run".to_owned(),
         }

@@ -67,7 +67,8 @@ impl Watch for SourceWatch<'_> {
     fn ended(&self, outcome: &CommandOutcome) {
         let (line, exit, took, timed_out) =
             (self.command.line(), outcome.exit.clone(), outcome.took, outcome.timed_out);
-        self.session.run.tell(RunEvent::CommandEnded { line, exit, took, timed_out });
+        let memory_limit = outcome.memory_limit;
+        self.session.run.tell(RunEvent::CommandEnded { line, exit, took, timed_out, memory_limit });
         if let Some(fault) = outcome.lack() {
             self.session.run.tell(RunEvent::Failed { failure: (&fault).into() });
         }

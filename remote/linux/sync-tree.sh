@@ -3,7 +3,7 @@
 # are; needs GNU tar, find, xargs, cp and sha256sum, and flock. PATH does not begin with a dash.
 #
 #   look PATH [MEMORY]   lists the folder, and prints the records of the last sync
-#   list PATH            lists the folder alone, and of folders in it that are closed to the user nothing
+#   list PATH            lists the folder alone, and of folders in it that are closed to the user nothing; a link is no folder
 #   hash PATH            SHA-256 of the files that standard input names, a NUL after each; unreadable ones are left out
 #   apply PATH [MEMORY]  makes the changes that the archive on standard input holds
 #
@@ -113,9 +113,11 @@ look() {
 list() {
     now=$(mktemp) || exit 1
     trap 'rm -f -- "$now"' EXIT
-    cd -- "$path" && list_open "$now" || exit 1
-    printf '=now %s\0' "$(stat -c %s "$now")"
-    cat "$now" || exit 1
+    if [ -d "$path" ] && [ ! -L "$path" ]; then
+        cd -- "$path" && list_open "$now" || exit 1
+        printf '=now %s\0' "$(stat -c %s "$now")"
+        cat "$now" || exit 1
+    fi
     printf '=end 0\0'
 }
 

@@ -1,9 +1,10 @@
 #!/bin/bash
 # Runs a user's command on a machine, in a work folder of its own.
 #
-#   run-command.sh prepare [PROJECT [HISTORY...]]                 makes the work folder, with src, results and tmp in it; with PROJECT the src of an
+#   run-command.sh prepare [PROJECT NAME [HISTORY...]]            makes the work folder, with src, results and tmp in it; with PROJECT the src of an
 #                                                                 earlier run for the same one stays as it is, but for what version control
-#                                                                 keeps in it: that is made ready to be brought up to date where it is a HISTORY
+#                                                                 keeps in it: that is made ready to be brought up to date where it is a HISTORY.
+#                                                                 Prints `replaces NAME` where it had the files of another one
 #   run-command.sh run WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
 #   run-command.sh talk WORKDIR SECRETS COUNT [NAME=VALUE...] PROGRAM [ARG...]
 #

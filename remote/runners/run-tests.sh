@@ -1,7 +1,8 @@
 #!/bin/bash
 # Does on a machine what a user declared of tests: makes the work folder, sets up, builds, lists and runs.
 #
-#   run-tests.sh prepare WORKDIR [PROJECT]                      makes the work folder, with src, results and tmp in it
+#   run-tests.sh prepare WORKDIR [PROJECT NAME]                 makes the work folder, with src, results and tmp in it; prints `replaces NAME`
+#                                                               where it had the files of another PROJECT
 #   run-tests.sh setup WORKDIR                                  runs `line-setup`; what it prints goes to standard error
 #   run-tests.sh build WORKDIR                                  the same with `line-build`
 #   run-tests.sh list WORKDIR [FLAG...]                         runs `line-list`, which prints the name of a test on each line
@@ -86,7 +87,7 @@ report_to() {
 verb=$1 workdir=$2
 shift 2
 if [[ $verb == prepare ]]; then
-    prepare "${1:-}"
+    prepare "$@"
     exit 0
 fi
 take

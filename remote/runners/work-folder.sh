@@ -7,11 +7,12 @@
 #   say, die, usage TEXT
 #                  tell on standard error; the last two end with exit code 1 and 64. Where $own is set, it stands for 1 and 75; where $told is,
 #                  the file of that name gets the text as well
-#   prepare [PROJECT [HISTORY...]]
+#   prepare [PROJECT NAME [HISTORY...]]
 #                  makes the folder; that of an earlier run goes, and what it found out is put aside. With PROJECT, which tells one folder of files
-#                  from others, the src of an earlier run for the same one stays, to be brought up to date. HISTORY is a folder below src in which
-#                  version control keeps what is sent after this; one of an earlier run that is not named goes. The folder of another user
-#                  goes on a machine of this computer, which is one person's, and is refused elsewhere
+#                  from others, and its NAME, the src of an earlier run for the same one stays, to be brought up to date; of that for another one,
+#                  which goes, it prints `replaces NAME`. HISTORY is a folder below src in which version control keeps what is sent after this; one
+#                  of an earlier run that is not named goes. The folder of another user goes on a machine of this computer, which is one
+#                  person's, and is refused elsewhere
 #   take           makes sure that the folder is this run's, and keeps others from taking it; exit code 75 where another run has it
 #   enter WORKDIR  goes to a folder below the source, with the environment that a user's command has
 #   run_apart COMMAND [ARG...]
@@ -61,46 +62,61 @@ drop_of_other() {
     "${as[@]}" rm -rf --one-file-system -- "$work" || die "cannot remove the $work of an earlier run"
 }
 
+# PATH...: removes them with all that a command left there, also what it made as root, closed or set so that nobody may change it.
+discard() {
+    local root='sudo -n'
+    ((EUID)) || root='env'
+    find "$@" -xdev -type d ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null || true
+    ! rm -rf --one-file-system -- "$@" 2>/dev/null || return 0
+    $root chattr -R -f -ia "$@" 2>/dev/null || true
+    $root rm -rf --one-file-system -- "$@"
+}
+
 prepare() {
+    local earlier='' name=''
     drop_of_other
     if [[ -L $work || -e $work ]]; then
         [[ -d $work && ! -L $work && -O $work && -f $marker ]] || die "$work is there and was not made by this tool"
         # A run holds the machine while it works; this is for one whose hold was killed.
         flock -n "$marker" true || die "another run still works in $work"
         put_aside
-        if [[ -n ${1:-} && -d $work/src && $(cat "$work/.project" 2>/dev/null) == "$1" ]]; then
-            rm -rf --one-file-system -- "$work/results" "$work/tmp" || die "cannot clear the $work of an earlier run"
+        chmod 0700 -- "$work"
+        if [[ -f $work/.project ]]; then
+            earlier=$(sed -n 1p -- "$work/.project")
+            name=$(sed 1d -- "$work/.project")
+        fi
+        if [[ -n ${1:-} && -d $work/src && ! -L $work/src && $earlier == "$1" ]]; then
+            discard "$work/results" "$work/tmp" || die "cannot clear the $work of an earlier run"
             printf '%s\n' "$here" >"$marker"
             mkdir -- "$work/results" "$work/tmp"
-            renew_histories "${@:2}"
+            renew_histories "${@:3}"
             return
         fi
-        # A file system may have been left without the right to write.
-        chmod -R u+rwX -- "$work" 2>/dev/null || true
-        rm -rf --one-file-system -- "$work" || die "cannot remove the $work of an earlier run"
+        discard "$work" || die "cannot remove the $work of an earlier run"
+        if [[ -n $earlier && -n ${1:-} && $earlier != "$1" ]]; then printf 'replaces %s\n' "$name"; fi
     fi
     mkdir -m 0700 -- "$work" || die "cannot make $work"
     printf '%s\n' "$here" >"$marker"
-    printf '%s\n' "${1:-}" >"$work/.project"
+    printf '%s\n' "${1:-}" "${2:-}" >"$work/.project"
     mkdir -- "$work/src" "$work/results" "$work/tmp"
-    renew_histories "${@:2}"
+    renew_histories "${@:3}"
 }
 
 # What a command made there of branches, states and locks goes. What it can only have added to stays, so that it need not be sent again, and so
-# does what is compared and replaced by name.
+# does what is compared and replaced by name, and what an earlier version of the tool remembered there.
 renew_histories() {
-    local each earlier=()
+    local each earlier=() left
     [[ ! -f $work/.histories ]] || mapfile -d '' -t earlier <"$work/.histories"
     for each in "${earlier[@]}"; do
-        [[ " ${*@Q} " == *" ${each@Q} "* ]] || rm -rf --one-file-system -- "$work/src/$each"
+        [[ " ${*@Q} " == *" ${each@Q} "* ]] || discard "$work/src/$each" || die "cannot remove the history of an earlier run"
     done
     for each; do
         [[ -d $work/src/$each && ! -L $work/src/$each ]] || continue
-        find "$work/src/$each" -mindepth 1 -maxdepth 1 \
+        mapfile -d '' -t left < <(find "$work/src/$each" -mindepth 1 -maxdepth 1 \
             ! -name objects ! -name store ! -name .hg-automation-sync ! -name HEAD ! -name config ! -name index ! -name packed-refs ! -name info \
-            ! -name requires ! -name hgrc ! -name automation-ignore ! -name 00changelog.i ! -name 'dirstate*' ! -name branch ! -name bookmarks \
-            -exec rm -rf --one-file-system -- {} + ||
-            die "cannot clear the history of an earlier run"
+            ! -name requires ! -name 00changelog.i ! -name 'dirstate*' ! -name branch ! -name bookmarks \
+            -print0)
+        ((${#left[@]} == 0)) || discard "${left[@]}" || die "cannot clear the history of an earlier run"
     done
     if (($#)); then printf '%s\0' "$@" >"$work/.histories"; else rm -f -- "$work/.histories"; fi
 }

@@ -24,8 +24,8 @@
 #   stamp      the time just before the sync looked, by the clock that gives files their times
 #   modes      the permissions that syncs gave, which Windows does not keep: MODE PATH. The listing has them for what is there
 #
-# `look` prints records with a NUL after each, in sections that begin with `=NAME`; a listing has two records a file, `KIND MODE SIZE INODE
-# MTIME CTIME PATH` and a link's target. The archive of `apply` holds `tree`, the new files; lists with a NUL after each name: files to
+# `look` prints sections: `=NAME BYTES`, a NUL, and so many bytes, which are records with a NUL after each; `odd` says that something else is in the
+# place of records. A listing has two records a file, `KIND MODE SIZE INODE MTIME CTIME PATH` and a link's target. The archive of `apply` holds `tree`, the new files; lists with a NUL after each name: files to
 # `delete`, `folders` to be removed where they are empty, folders to `open` for their owner, and one `modes.MODE` for each mode; `sent`,
 # `pending` and `stamp`; and behind it all `whole`. Nothing is changed before all has arrived. CTIME is the time of the last change to the file
 # or to anything that is said of it; Python tells the time of the making in its place, so Windows is asked for it.
@@ -46,6 +46,9 @@ IS_FILE = 66
 
 # The folder in which syncs are remembered.
 KEEP = ".hg-automation-sync"
+
+# The files in it.
+RECORDS = ("lock", "stamp", "seen", "fresh", "sent", "pending", "modes")
 
 # Bytes of one read.
 PIECE = 1 << 18
@@ -354,6 +357,10 @@ def out(*records):
         sys.stdout.buffer.write(record + b"\0")
 
 
+def section(name, data=b""):
+    sys.stdout.buffer.write(b"=%s %d\0" % (name.encode(), len(data)) + data)
+
+
 def moment(nanoseconds):
     return "%d.%09d0" % divmod(nanoseconds, 10**9)
 
@@ -397,13 +404,43 @@ class Clock:
         return (int.from_bytes(info[24:32], "little") - 116444736000000000) * 100
 
 
+def is_record(path):
+    found = look(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
 def kept(name):
     """A record of the last sync; none where there is no such file."""
-    try:
-        with open(os.path.join(KEEP, name), "rb") as file:
-            return file.read()
-    except FileNotFoundError:
+    path, folder = os.path.join(KEEP, name), look(KEEP)
+    if folder is None or not stat.S_ISDIR(folder.st_mode) or not is_record(path):
         return b""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def is_odd_memory():
+    """Whether something else is in the place of records."""
+    there = look(KEEP)
+    if there is None:
+        return False
+    if not stat.S_ISDIR(there.st_mode) or is_odd(there):
+        return True
+    paths = [os.path.join(KEEP, name) for name in RECORDS]
+    return any(look(path) is not None and not is_record(path) for path in paths)
+
+
+def open_memory():
+    """Makes the folder of the records, in the place of anything else, and removes from it what is none."""
+    if is_odd_memory():
+        for path in [os.path.join(KEEP, name) for name in RECORDS] + [KEEP]:
+            there = look(path)
+            if there is None:
+                continue
+            if not stat.S_ISDIR(there.st_mode) or is_odd(there):
+                delete(path)
+            elif path != KEEP:
+                remove(path)
+    os.makedirs(KEEP, 0o700, exist_ok=True)
 
 
 def keep(name, data):
@@ -414,8 +451,9 @@ def keep(name, data):
 
 def remembered():
     """The permissions that syncs gave, by path."""
-    records = (record.split(b" ", 1) for record in kept("modes").split(b"\0") if record)
-    return {decoded(path): int(mode, 8) for mode, path in records}
+    records = (record.partition(b" ") for record in kept("modes").split(b"\0"))
+    # What is damaged counts as not remembered.
+    return {decoded(path): int(mode, 8) for mode, _, path in records if path and mode.isdigit() and not set(mode) & set(b"89")}
 
 
 def listing():
@@ -442,26 +480,26 @@ def sync_look(path):
     handle, name = tempfile.mkstemp()
     try:
         os.write(handle, b"x")
-        out(b"=began", coded(moment(Clock().changed(name, os.stat(name)))))
+        section("began", coded(moment(Clock().changed(name, os.stat(name)))) + b"\0")
     finally:
         os.close(handle)
         os.unlink(name)
     if not os.path.isdir(path):
         if look(path) is not None:
             raise Failure("something that is not a folder has its name")
-        out(b"=end")
+        section("end")
         return
     os.chdir(path)
     now = listing()
     if now == kept("seen"):
-        out(b"=same")
+        section("same")
     else:
-        out(b"=now")
-        sys.stdout.buffer.write(now)
+        section("now", now)
     for name in ("stamp", "seen", "fresh", "sent", "pending"):
-        out(b"=" + name.encode())
-        sys.stdout.buffer.write(kept(name))
-    out(b"=end")
+        section(name, kept(name))
+    if is_odd_memory():
+        section("odd")
+    section("end")
 
 
 def sync_hash(path):
@@ -563,7 +601,7 @@ def sync_apply(path):
     if not os.path.isdir(path):
         os.mkdir(path, 0o755)
     os.chdir(path)
-    os.makedirs(KEEP, 0o700, exist_ok=True)
+    open_memory()
     with open(os.path.join(KEEP, "lock"), "ab") as file:
         lock(file)
         clean()

@@ -104,6 +104,9 @@ pub struct CommandTask {
     pub begun: BegunTask,
     /// The files to fetch after it.
     pub fetch: Fetch,
+    /// How many processes the machine's limit of memory had ended before it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_kills: Option<u64>,
     /// How long the machine is kept where it fails.
     #[serde(default, with = "clock::optional_seconds")]
     pub keep_failed: Option<Duration>,
@@ -124,6 +127,9 @@ pub struct CommandOutcome {
     pub took: Duration,
     /// The most memory that it used, bytes, where that is known.
     pub peak_memory: Option<u64>,
+    /// Whether it failed and the machine's limit of memory had ended a process meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory_limit: bool,
     /// The files that were fetched; none if none were asked for.
     pub artifacts: Option<CollectedArtifacts>,
     /// The files that were brought back; none if none were asked for.
@@ -221,6 +227,10 @@ impl CommandOnMachine<'_> {
         let began = Instant::now();
         let preparing = prepare(run, machine, durable, job.command, &target, self.records.builds);
         let (before, _) = until_stopped(run, preparing).await?;
+        let mut sync_back = job.sync_back.cloned();
+        if let Some(files) = &mut sync_back {
+            until_stopped(run, files.note_there(durable, job.command.root())).await?;
+        }
         let limit = job.command.run(durable.folder()).limit;
         let task = kept.insert(CommandTask {
             settings: job.command.settings(),
@@ -236,9 +246,10 @@ impl CommandOnMachine<'_> {
                 limit: job.limit.unwrap_or(limit),
                 log_base: Offsets::default(),
             },
+            memory_kills: memory_kills(durable),
             fetch: job.fetch.clone(),
             keep_failed: job.keep_failed,
-            sync_back: job.sync_back.cloned(),
+            sync_back,
         });
         if let Some(conversation) = job.conversation {
             return run_on_terminal(run, durable, job.command, task, self.records, conversation).await;
@@ -249,6 +260,17 @@ impl CommandOnMachine<'_> {
         }
         job.once_begun.go_on(run, machine, follow(run, durable, job.command, task, self.records)).await
     }
+}
+
+/// How many processes the limit of a machine's memory has ended, where that is known.
+fn memory_kills(durable: &Durable) -> Option<u64> {
+    durable.site().provider.abilities().memory?.kills(&durable.machine().id)
+}
+
+/// Whether a command failed and the limit of the machine's memory had ended a process meanwhile.
+fn met_memory_limit(durable: &Durable, task: &CommandTask, exit: &Exit) -> bool {
+    let kills = task.memory_kills.zip(memory_kills(durable).filter(|_| !exit.is_success()));
+    kills.is_some_and(|(before, now)| now > before)
 }
 
 /// Begins the command on its machine, where nobody has to follow it.
@@ -334,6 +356,7 @@ async fn follow_to_end(
     showing.finish();
     Ok(Some(CommandExit {
         took: ended.took(task.begun.began_at, run.now()),
+        memory_limit: met_memory_limit(durable, task, &ended.exit),
         exit: ended.exit,
         timed_out: ended.timed_out,
         peak_memory: ended.record.and_then(|record| record.peak_memory),
@@ -346,6 +369,7 @@ struct CommandExit {
     took: Duration,
     timed_out: bool,
     peak_memory: Option<u64>,
+    memory_limit: bool,
 }
 
 /// Brings the files of a command that ended home; gives what it came to.
@@ -358,11 +382,11 @@ async fn settle(
     ended: CommandExit,
 ) -> CommandOutcome {
     let run = &run.on(&durable.machine().id);
-    let CommandExit { exit, took, timed_out, peak_memory } = ended;
+    let CommandExit { exit, took, timed_out, peak_memory, memory_limit } = ended;
     let exit = excused(durable, command, exit).await;
     let artifacts = fetch(run, durable, command, task, records.folder).await;
     let synced_back = bring_back(run, durable, command, task, records.folder).await;
-    CommandOutcome { exit, timed_out, took, peak_memory, artifacts, synced_back }
+    CommandOutcome { exit, timed_out, took, peak_memory, memory_limit, artifacts, synced_back }
 }
 
 /// What becomes of the machine.

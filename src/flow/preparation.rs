@@ -109,6 +109,9 @@ pub(crate) async fn take_step(
 ) -> Result<(), Fault> {
     let done = do_step(run, durable, step).await?;
     if done.exit.is_success() {
+        if let Some(remark) = preparation.remark(step, &done) {
+            run.tell(remark);
+        }
         return Ok(());
     }
     Err(preparation.explain(step, &done).unwrap_or_else(|| failed(step, &done)))
@@ -174,12 +177,12 @@ async fn send_files(run: &Run, durable: &Durable, files: &FilesToSend) -> Result
         let done = moved.fetch_add(bytes, Ordering::Relaxed) + bytes;
         run.tell(StepEvent::Moved { done, total: None });
     };
-    let (files, bytes) = match files.syncs {
-        true => {
-            let done = sync::sync_some(durable, &run.teller, &files.from, &files.paths, &files.to).await?;
+    let (files, bytes) = match &files.memory {
+        Some(memory) => {
+            let done = sync::sync_own(durable, &run.teller, files, memory).await?;
             (done.files as u64, done.bytes)
         }
-        false => {
+        None => {
             let paths = by_age(&files.from, &files.paths);
             let totals = durable.trees()?.upload_some(&files.from, &paths, &files.to, &progress).await?;
             (totals.files, totals.bytes)

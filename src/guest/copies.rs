@@ -39,12 +39,15 @@ pub trait Copies: Send + Sync {
     fn file_identity(&self, path: &str) -> Command;
 
     /// Lists the folder `path` and what the machine remembers of its last sync, in the records of
-    /// `remote/linux/sync-tree.sh`.
-    fn sync_look(&self, path: &str) -> Command;
+    /// `remote/linux/sync-tree.sh`. `memory` is where it remembers that of a folder which is the tool's own; Windows has none.
+    fn sync_look(&self, path: &str, memory: Option<&str>) -> Command;
+
+    /// Lists the folder `path` in the same records, with nothing of what is remembered.
+    fn sync_list(&self, path: &str) -> Command;
 
     /// Prints the SHA-256 of the files that standard input names, a NUL after each name, as `sha256sum -z` does.
     fn sync_hash(&self, path: &str) -> Command;
 
-    /// Applies the changes in the archive on standard input to the folder `path`.
-    fn sync_apply(&self, path: &str) -> Command;
+    /// Applies the changes in the archive on standard input to the folder `path`; `memory` as for [`Self::sync_look`].
+    fn sync_apply(&self, path: &str, memory: Option<&str>) -> Command;
 }

@@ -330,16 +330,20 @@ impl Copies for Linux {
         Command::new("stat").args(["-L", "-c", "%d %i %s %.9Y %.9Z", "--", path])
     }
 
-    fn sync_look(&self, path: &str) -> Command {
-        without_input(SYNC_TREE, &["look", &plain(path)])
+    fn sync_look(&self, path: &str, memory: Option<&str>) -> Command {
+        without_input(SYNC_TREE, &["look", &plain(path)]).args(memory)
+    }
+
+    fn sync_list(&self, path: &str) -> Command {
+        without_input(SYNC_TREE, &["list", &plain(path)])
     }
 
     fn sync_hash(&self, path: &str) -> Command {
         with_input(SYNC_TREE, &["hash", &plain(path)])
     }
 
-    fn sync_apply(&self, path: &str) -> Command {
-        with_input(SYNC_TREE, &["apply", &plain(path)])
+    fn sync_apply(&self, path: &str, memory: Option<&str>) -> Command {
+        with_input(SYNC_TREE, &["apply", &plain(path)]).args(memory)
     }
 }
 

@@ -353,7 +353,11 @@ impl Copies for Windows {
         without_input(BASICS, &["identity", path])
     }
 
-    fn sync_look(&self, path: &str) -> Command {
+    fn sync_look(&self, path: &str, _: Option<&str>) -> Command {
+        without_input(TREE, &["look", &plain(path)])
+    }
+
+    fn sync_list(&self, path: &str) -> Command {
         without_input(TREE, &["look", &plain(path)])
     }
 
@@ -361,7 +365,7 @@ impl Copies for Windows {
         with_input(TREE, &["hash", &plain(path)])
     }
 
-    fn sync_apply(&self, path: &str) -> Command {
+    fn sync_apply(&self, path: &str, _: Option<&str>) -> Command {
         with_input(TREE, &["apply", &plain(path)])
     }
 }

@@ -253,6 +253,18 @@ pub(crate) fn groups_of(state: &Path, id: &MachineId) -> Result<Vec<PathBuf>, Tr
     Ok(all(state)?.into_iter().filter(|(machine, _)| machine == id).map(|(_, path)| path).collect())
 }
 
+/// How many processes of a machine the system has ended because the limit of its memory was reached; none where it has no limit, or nobody counts.
+pub(crate) fn memory_kills(state: &Path, id: &MachineId) -> Option<u64> {
+    let kills = |group: &PathBuf| {
+        let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
+        // A group may be there for the processors alone, and counts then what the whole computer's memory was too small for.
+        let is_limited = read("memory.max").is_none_or(|most| most.trim() != "max");
+        let counts = read("memory.events").or_else(|| read("memory.oom_control")).filter(|_| is_limited)?;
+        counts.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    };
+    groups_of(state, id).ok()?.iter().find_map(kills)
+}
+
 /// All groups of this state directory's machines.
 pub(crate) fn all(state: &Path) -> Result<Vec<(MachineId, PathBuf)>, Trouble> {
     let prefix = prefix(state);

@@ -58,7 +58,7 @@ use model::fault::Fault;
 use model::filesystem::Filesystem;
 use model::key_pair::KeyMaker;
 use model::machine::{Address, HostKey, Machine, Network, Platform, ProviderKind};
-use model::provider::ability::{Renew, VolumeRange};
+use model::provider::ability::{MemoryLimit, Renew, VolumeRange};
 use model::provider::{Abilities, Confirm, LeaseKeeper, MachineRequest, Provider};
 use model::resource::{Fate, ObservedResource, PlannedResource, Resource, ResourceKind};
 use release::Releaser;
@@ -218,6 +218,12 @@ impl VolumeRange for LocalProvider {
     }
 }
 
+impl MemoryLimit for LocalProvider {
+    fn kills(&self, machine: &MachineId) -> Option<u64> {
+        cgroup::memory_kills(self.folders.state(), machine)
+    }
+}
+
 /// Refuses a second volume that cannot be: who may mount one, and what the kernel knows. A privileged machine gets the
 /// device, and mounts it itself with whatever it likes.
 fn vet_volume(filesystem: Filesystem, privileged: bool) -> Result<(), Trouble> {
@@ -237,7 +243,7 @@ impl Provider for LocalProvider {
     }
 
     fn abilities(&self) -> Abilities<'_> {
-        Abilities { volumes: Some(self), ..Abilities::default() }
+        Abilities { volumes: Some(self), memory: Some(self), ..Abilities::default() }
     }
 
     fn lease_keeper(&self) -> LeaseKeeper<'_> {

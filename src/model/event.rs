@@ -27,7 +27,7 @@ mod trouble;
 mod words;
 
 pub use account::AccountEvent;
-pub use files::{FilesEvent, Names};
+pub use files::{FilesEvent, Names, NotBrought};
 pub use image::{Awaited, ImageEvent};
 pub use machine::{LetInTrouble, MachineEvent};
 pub use packages::PackagesEvent;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::base::id::RunId;
 use crate::build::Build;
-use crate::event::Teller;
+use crate::event::{FilesEvent, Teller};
 use crate::fault::Fault;
 use crate::machine::Machine;
 use crate::output::Output;
@@ -36,8 +36,9 @@ pub struct FilesToSend {
     pub paths: Vec<PathBuf>,
     /// The folder on the machine below which they get the same paths; it is made if it is missing.
     pub to: String,
-    /// Whether only what differs is sent, and what an earlier sending put there and is not here any more is removed.
-    pub syncs: bool,
+    /// Where the machine remembers what it was sent, beside that folder: then only what differs is sent, and what an earlier sending put there
+    /// and is not here any more is removed. None where all of it is sent.
+    pub memory: Option<String>,
 }
 
 /// One job in the preparation of a machine.
@@ -68,6 +69,11 @@ pub trait Preparation: Send + Sync {
 
     /// Explains the failure of a step of [`Preparation::set_up`]; none where the step's own output is explanation enough.
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault>;
+
+    /// What a step that succeeded has to tell its user; none where that is nothing.
+    fn remark(&self, _: &StepCommand, _: &Output) -> Option<FilesEvent> {
+        None
+    }
 
     /// What it brings to the machine, in words; none where that is nothing.
     fn brings(&self) -> Option<String>;

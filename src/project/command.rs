@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use guest::{self, linux};
 use model::base::quote;
-use model::event::Teller;
+use model::event::{FilesEvent, Teller};
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::filesystem::Filesystem;
@@ -170,14 +170,15 @@ impl Preparation for FolderCommand {
 
     fn set_up(&self, folder: &str, _: &Machine) -> Vec<Job> {
         let work = Work::Preparing { folder: work_folder::WORK.to_owned(), filesystem: Filesystem::Default };
-        let kept = self.source.as_ref().filter(|_| self.again).map(|source| source.identity());
+        let kept = self.source.iter().filter(|_| self.again).flat_map(|source| work_folder::project(source));
         let histories = self.history.iter().filter(|_| self.again).flat_map(|history| history.places());
         let command = Self::call(folder, "prepare").args(kept).args(histories.map(str::to_owned));
         let preparing = Job::Step(Box::new(StepCommand { work, command, limit: work_folder::PREPARE_LIMIT }));
         let sending = self.source.as_ref().filter(|source| !source.is_empty()).map(|source| {
             let (from, paths) = (source.top.clone(), source.paths.clone());
             let (name, to) = (from.display().to_string(), work_folder::SOURCE.to_owned());
-            Job::SendFiles(Box::new(FilesToSend { name, from, paths, to, syncs: self.again }))
+            let memory = self.again.then(|| work_folder::memory(""));
+            Job::SendFiles(Box::new(FilesToSend { name, from, paths, to, memory }))
         });
         // Behind the files: a repository within the source has its folder among them.
         let histories = self.history.iter().flat_map(|history| history.send(work_folder::SOURCE, self.again));
@@ -194,6 +195,10 @@ impl Preparation for FolderCommand {
         let fault = Fault::new(kind, format!("`{}` failed with {}", step.work.words(), done.exit));
         let said = done.stderr_text();
         Some(if said.is_empty() { fault } else { fault.because(said) })
+    }
+
+    fn remark(&self, _: &StepCommand, done: &Output) -> Option<FilesEvent> {
+        work_folder::replaced(done)
     }
 
     fn brings(&self) -> Option<String> {

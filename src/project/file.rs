@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::command::check_variable;
 use crate::declared::NetworkWord;
-use crate::image::SetUp;
+use crate::image::{NOTHING, SetUp};
 use crate::source::is_repository;
 
 /// The file's name.
@@ -48,7 +48,11 @@ impl PlacedText {
 
     /// What root does once to an image, where it is this: a line, or a file below the project's root.
     pub fn set_up(&self, root: &Path) -> Result<SetUp, Fault> {
-        SetUp::read(&self.text, root).map_err(|fault| self.fault(fault.line()))
+        SetUp::read(&self.text, root).map_err(|fault| {
+            let hint = fault.hint.clone();
+            let placed = self.fault(fault.line());
+            if let Some(hint) = hint { placed.hint(hint) } else { placed }
+        })
     }
 }
 
@@ -218,7 +222,7 @@ impl ProjectFile {
         let setups = self.document.command.values().map(|entry| entry.setup.as_ref());
         for setup in setups.chain([self.document.setup.as_ref()]) {
             if let Some(setup) = self.placed("setup", setup).filter(|setup| setup.text.trim().is_empty()) {
-                return Err(setup.fault("it has nothing to do"));
+                return Err(setup.fault("it is empty, and has nothing to do").hint(NOTHING));
             }
         }
         Ok(())
@@ -424,6 +428,8 @@ optional-artifacts = ["*.log"]
             let line = found(text).unwrap_err().line();
             assert!(line.contains(part), "`{part}` in {line}");
         }
+        let nothing = found("setup = ''\n").unwrap_err();
+        assert!(nothing.line().contains("it is empty") && nothing.hint.unwrap().contains("Leave it out"));
         let setup = found("setup = './nothing.sh'\n").unwrap().usual().setup.unwrap();
         let line = setup.set_up(Path::new("/nowhere")).unwrap_err().line();
         assert!(line.contains("line 1, column 9") && line.contains("there is no script `./nothing.sh`"), "{line}");

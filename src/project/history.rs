@@ -13,12 +13,10 @@ use model::fault::Fault;
 use model::preparation::{FilesToSend, Job};
 
 use crate::source::{Control, Source, root_around};
+use crate::work_folder;
 
 /// How long packing a history may take.
 const PACKING: Duration = Duration::from_secs(3600);
-
-/// The folder in which a machine remembers what was sent; it is no part of what it lies in.
-const MEMORY: &str = ".hg-automation-sync";
 
 /// The histories of a folder's repositories, looked at and not packed yet.
 #[derive(Debug, Clone)]
@@ -122,7 +120,8 @@ impl PackedHistory {
     pub(crate) fn send(&self, source: &str, syncs: bool) -> impl Iterator<Item = Job> {
         self.parts.iter().map(move |part| {
             let (from, paths, to) = (part.from.clone(), part.paths.clone(), format!("{source}/{}", part.at));
-            Job::SendFiles(Box::new(FilesToSend { name: part.name.clone(), from, paths, to, syncs }))
+            let memory = syncs.then(|| work_folder::memory(&part.at));
+            Job::SendFiles(Box::new(FilesToSend { name: part.name.clone(), from, paths, to, memory }))
         })
     }
 }

@@ -132,7 +132,15 @@ impl Source {
             let paths = everything(&top)?;
             let unknown = paths.iter().cloned().collect();
             let size = OnceLock::new();
-            return Ok(Self { top, paths, revision: None, changed: false, unknown, repositories: BTreeMap::new(), size });
+            return Ok(Self {
+                top,
+                paths,
+                revision: None,
+                changed: false,
+                unknown,
+                repositories: BTreeMap::new(),
+                size,
+            });
         };
         for (pattern, glob) in ignored.iter().zip(globs) {
             let before = known.unknown.len();

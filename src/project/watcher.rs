@@ -21,8 +21,9 @@ const QUIET: Duration = Duration::from_millis(150);
 /// The pause between two looks where the system does not tell of all changes: the number of folders that it watches for a user is limited.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What tells one version of a file from another: inode, size, mode, and when it was changed.
-type Version = [i64; 5];
+/// What tells one version of a file from another: inode, size, mode, when its content was changed as programs tell it, and when anything of it was,
+/// which none can set.
+type Version = [i64; 7];
 
 /// What counts as a change of a folder's files; that one is only read does not.
 const CHANGES: WatchFlags = WatchFlags::ATTRIB
@@ -54,9 +55,11 @@ fn versions(source: &Source) -> BTreeMap<PathBuf, Version> {
             i64::from(found.mode()),
             found.mtime(),
             found.mtime_nsec(),
+            found.ctime(),
+            found.ctime_nsec(),
         ];
         // The times of a folder change with files in it that are not sent.
-        let version = if found.is_dir() { [0, 0, i64::from(found.mode()), 0, 0] } else { of_file };
+        let version = if found.is_dir() { [0, 0, i64::from(found.mode()), 0, 0, 0, 0] } else { of_file };
         Some((path.clone(), version))
     };
     source.paths.iter().filter_map(version).collect()
@@ -152,6 +155,11 @@ mod tests {
         assert_eq!(next(&mut watcher, &top).await, [PathBuf::from("new/b")]);
         std::fs::remove_dir_all(top.join("sub")).unwrap();
         assert_eq!(next(&mut watcher, &top).await, ["sub", "sub/a"].map(PathBuf::from));
+        // The same size, and the time that it had before.
+        let before = top.join("new/b").metadata().unwrap().modified().unwrap();
+        std::fs::write(top.join("new/b"), "2").unwrap();
+        std::fs::File::options().write(true).open(top.join("new/b")).unwrap().set_modified(before).unwrap();
+        assert_eq!(next(&mut watcher, &top).await, [PathBuf::from("new/b")]);
         std::fs::read(top.join("new/b")).unwrap();
         let quiet = tokio::time::timeout(Duration::from_millis(600), watcher.wait()).await;
         assert!(quiet.is_err(), "reading is no change");

@@ -58,6 +58,13 @@ impl Project {
         self.start(words).end()
     }
 
+    /// The same on a machine that is up.
+    fn run_on(&self, machine: &str, words: &[&str]) -> Done {
+        let mut command = self.place.command(&[&["run", "--machine", machine], words].concat());
+        command.current_dir(&self.folder);
+        Running::start(command).end()
+    }
+
     /// The same with a line for the machine's shell.
     fn shell(&self, line: &str) -> Done {
         self.run(&["--shell", line])
@@ -114,6 +121,7 @@ fn what_fails_here_is_never_taken_for_the_commands_end() {
         (&["--env", "1A=b", "--", "true"], "is not the name of a variable"),
         (&["--env", "AUTOMATION_IS_NOT_SET", "--", "true"], "is not set here"),
         (&["--setup", " ", "--", "true"], "has nothing to do"),
+        (&["--setup", "", "--", "true"], "Leave it out where nothing is to be set up"),
         (&["--timeout", "3h", "--ttl", "2h", "--", "true"], "longer than the machine lives"),
         (&["--artifact", "../x", "--", "true"], "`../x`"),
         (&["--wait", "1m", "--", "true"], "`--wait`"),
@@ -168,6 +176,9 @@ fn a_folder_without_version_control_travels_whole_with_any_names() {
     fs::create_dir(project.folder.join("empty")).unwrap();
     symlink("/nowhere", project.folder.join("out")).unwrap();
     let found = project.shell("find . -mindepth 1 -print0 | LC_ALL=C sort -z; cat *x*").expect(0);
+    let planned = project.run(&["--plan"]).expect(0).text();
+    assert_eq!(planned.lines().count(), 3, "a name is one line: {planned}");
+    assert!(planned.contains("\\n 'x'\n"), "{planned}");
     assert_eq!(found.stdout, [&b"./empty\0./out\0./"[..], odd.as_bytes(), b"\0there"].concat());
     let closed = project.folder.join("closed");
     fs::write(&closed, "").unwrap();
@@ -327,6 +338,21 @@ fn a_setup_is_a_layer_that_is_made_once() {
 }
 
 #[test]
+fn the_machine_on_which_a_setup_failed_is_kept_where_that_was_asked() {
+    let project = Project::new();
+    let words = ["--keep-failed", "10m", "--setup", "echo half >/etc/made; exit 3", "--", "true"];
+    let done = project.run(&words).expect(125).tells(&["`setup` failed with exit status 3", "kept until"]);
+    let machines = project.place.json(&["machine", "list", "--json"]);
+    let [machine] = machines.as_array().unwrap().as_slice() else { panic!("{machines}") };
+    let (id, name) = (machine["id"].as_str().unwrap(), machine["name"].as_str().unwrap());
+    done.tells(&[&format!("machine ssh {name}"), &format!("machine down {name}")]);
+    assert_eq!(project.place.exec(id, &["cat", "/etc/made"]).expect(0).text(), "half\n");
+    project.place.run(&["machine", "down", id]).expect(0);
+    project.run(&["--setup", "exit 3", "--", "true"]).expect(125).tells(&["seen gone"]);
+    project.place.assert_clean();
+}
+
+#[test]
 fn what_looks_like_a_credential_stays_here_unless_it_is_named() {
     let project = Project::with(&[(".env", "TOKEN=x"), ("a/id_rsa", "x"), ("b", "x")]);
     let refused = project.run(&["--", "true"]).expect(125);
@@ -462,4 +488,19 @@ fn the_plain_image_builds_without_a_word_about_images() {
     command.current_dir(&folder);
     assert_eq!(Running::start(command).end().expect(0).text(), "root\n");
     place.assert_clean();
+}
+
+#[test]
+fn a_command_that_needs_more_memory_than_its_machine_has_is_told_so() {
+    if !support::tool::is_root() {
+        return support::tool::skip("only root has control groups for certain");
+    }
+    let project = Project::new();
+    let eats = ["python3", "-c", "x = bytearray(300 << 20); print(len(x))"];
+    let done = project.run(&[&["--json", "--memory", "96M", "--"][..], &eats].concat()).expect(137);
+    let done = done.tells(&["the memory limit of its machine (`--memory`) was reached"]);
+    assert_eq!(done.json()["memory_limit"], true);
+    let well = project.run(&["--json", "--memory", "96M", "--", "sh", "-c", "exit 3"]).expect(3);
+    assert!(well.json().get("memory_limit").is_none() && !well.stderr.contains("memory limit"), "{}", well.stderr);
+    project.place.assert_clean();
 }

@@ -24,6 +24,7 @@ pub(crate) static OPTIONS: std::sync::LazyLock<BakeOptions> = std::sync::LazyLoc
 static KEEP: std::sync::LazyLock<BakeOptions> = std::sync::LazyLock::new(|| options(true));
 
 fn options(keep_failed: bool) -> BakeOptions {
+    let keep_failed = keep_failed.then_some(Duration::from_secs(3600));
     BakeOptions { keep_failed, expiry: Duration::from_secs(7200), hardware: Hardware::default(), max_cost: None }
 }
 
@@ -233,7 +234,7 @@ async fn keep_failed_leaves_the_machine_and_says_so() {
     assert_eq!(theatre.dummy.lease(&machine.id), Some(machine.expires_at));
     assert_eq!(
         fault.left,
-        Leftovers::Named(vec![format!("machine {}, kept until 2026-11-20T14:00:00Z", machine.words())])
+        Leftovers::Named(vec![format!("machine {}, kept until 2026-11-20T13:00:00Z", machine.words())])
     );
     assert!(machine.name.is_some(), "it is named as other machines are");
     assert!(fault.hint.unwrap().contains(&format!("`automation machine ssh {}`", machine.called())));

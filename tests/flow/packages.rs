@@ -110,7 +110,7 @@ async fn build(
     let place = tempfile::tempdir().unwrap();
     let kept = StateDir::open(&place.path().join("state")).unwrap().create_run(&theatre.run.id).unwrap();
     let baking = BakeOptions {
-        keep_failed: false,
+        keep_failed: None,
         expiry: Duration::from_secs(3600),
         hardware: Hardware::default(),
         max_cost: None,

@@ -368,3 +368,42 @@ async fn a_sync_that_breaks_off_changes_nothing_and_the_next_one_knows_what_came
     assert_eq!(pair.sync().await, (2, 0, 1));
     pair.assert_equal(&["b"]);
 }
+
+#[tokio::test]
+async fn records_that_are_damaged_count_as_none_and_are_written_anew() {
+    let pair = Pair::new();
+    pair.here("a", "x");
+    pair.here("gone", "x");
+    pair.sync().await;
+    let (ours, victim) = (pair.to.join(OURS), pair.sshd.folder("victim"));
+    let damages: [&dyn Fn(); 5] = [
+        &|| std::fs::write(ours.join("sent"), "no record").unwrap(),
+        &|| std::fs::write(ours.join("seen"), "f 644\0").unwrap(),
+        &|| {
+            std::fs::remove_file(ours.join("sent")).unwrap();
+            std::fs::create_dir_all(ours.join("sent/x")).unwrap();
+        },
+        &|| {
+            std::fs::remove_dir_all(&ours).unwrap();
+            std::os::unix::fs::symlink(&victim, &ours).unwrap();
+        },
+        &|| {
+            std::fs::remove_dir_all(&ours).unwrap();
+            std::fs::write(&ours, "").unwrap();
+        },
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        damage();
+        // Nothing is removed that is not known to be ours.
+        std::fs::remove_file(pair.from.join("gone")).unwrap();
+        assert_eq!(pair.sync().await, (0, 0, 1), "{number}");
+        pair.here("gone", "x");
+        assert_eq!(pair.sync().await, (0, 0, 0), "{number}");
+        std::fs::remove_file(pair.from.join("gone")).unwrap();
+        assert_eq!(pair.sync().await, (0, 1, 0), "{number}: it is known again");
+        pair.here("gone", "x");
+        assert_eq!(pair.sync().await, (1, 0, 0), "{number}");
+        pair.assert_equal(&[]);
+    }
+    assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0, "no link is followed");
+}

@@ -4,7 +4,7 @@ pub mod cells;
 
 use flow::command::{CommandEnd, CommandOutcome, CommandTask};
 use model::base::id::RunId;
-use model::base::text;
+use model::base::{escapes, text};
 use model::event::RunEvent;
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
@@ -100,7 +100,9 @@ fn publish(
         .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
     session.dir.write(RunFile::Command, json_text.as_bytes())?;
     let (exit, took, timed_out) = (outcome.exit.clone(), outcome.took, outcome.timed_out);
-    let ended = RunEvent::CommandEnded { line: line.to_owned(), exit, took, timed_out, cancelled: is_stopped };
+    let memory_limit = outcome.memory_limit;
+    let ended =
+        RunEvent::CommandEnded { line: line.to_owned(), exit, took, timed_out, cancelled: is_stopped, memory_limit };
     let summary = ended.text();
     session.run.tell(ended);
     let screen = &session.context.screen;
@@ -109,7 +111,8 @@ fn publish(
     }
     if let Some(synced) = outcome.synced_back.as_ref().filter(|synced| !synced.written.is_empty()) {
         let files = text::pluralize(synced.written.len() as u64, "changed file");
-        screen.message(&format!("Brought back {files}: {}", text::cut(&synced.written.join(", "), NAMES_SHOWN)));
+        let names = text::cut(&synced.written.join(", "), NAMES_SHOWN);
+        screen.message(&format!("Brought back {files}: {}", escapes::one_line(&names)));
     }
     if outcome.exit != Exit::Code(0) {
         advise(screen, &session.dir);
@@ -157,7 +160,15 @@ mod tests {
         let code = |exit: Exit, timed_out: bool, stopped: bool| {
             let took = Duration::ZERO;
             code_of(
-                &CommandOutcome { exit, timed_out, took, peak_memory: None, artifacts: None, synced_back: None },
+                &CommandOutcome {
+                    exit,
+                    timed_out,
+                    took,
+                    peak_memory: None,
+                    memory_limit: false,
+                    artifacts: None,
+                    synced_back: None,
+                },
                 stopped,
             )
         };

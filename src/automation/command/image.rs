@@ -120,9 +120,9 @@ fn bake_expiry(platform: Platform) -> Duration {
 }
 
 /// How to bake the image of a machine that is ordered, on the provider's usual hardware and within the order's limit.
-pub fn baking_for(order: &Order) -> BakeOptions {
+pub fn baking_for(order: &Order, keep_failed: Option<Duration>) -> BakeOptions {
     let expiry = bake_expiry(order.platform);
-    BakeOptions { keep_failed: false, expiry, hardware: Hardware::default(), max_cost: order.max_cost }
+    BakeOptions { keep_failed, expiry, hardware: Hardware::default(), max_cost: order.max_cost }
 }
 
 /// An image, as it is shown.
@@ -297,7 +297,8 @@ pub async fn bake_all(
     let hardware = args.cloud.bake_hardware();
     let session = Session::begin(context, command).await?;
     let expiry = plans.iter().map(|plan| bake_expiry(plan.baked_on)).max().unwrap_or_default();
-    let options = BakeOptions { keep_failed: args.keep_failed, expiry, hardware, max_cost: args.cloud.max_cost() };
+    let keep_failed = args.keep_failed.then_some(expiry);
+    let options = BakeOptions { keep_failed, expiry, hardware, max_cost: args.cloud.max_cost() };
     let beside = if parallel { plans.len() } else { 1 };
     let is_one = command == BUILD && plans.len() == 1;
     let ending = match bake_many(&session.run, &session.site, &plans, beside, &options).await {

@@ -164,7 +164,7 @@ pub async fn build(
     let job = PackagingJob {
         packager: &packages,
         plan: image.as_ref().map(|image| &image.plan),
-        baking: &baking_for(&order),
+        baking: &baking_for(&order, None),
         order: &order,
         clauses: &[mercurial::clauses_on(WindowsWork::PLATFORM)],
         machines: usize::from(args.shards),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ::project::command::FolderCommand;
 use ::project::source::SourceSize;
-use model::base::text;
+use model::base::{escapes, text};
 use model::fault::Fault;
 use model::preparation::Preparation;
 
@@ -93,7 +93,7 @@ pub struct Args {
     /// How long to wait for another run that uses a machine of somebody else's [default: 2m]
     #[arg(long, value_name = "SPAN", value_parser = text::parse_duration)]
     wait: Option<Duration>,
-    /// Keep the machine for so long where the command fails, to look at it; it goes by itself then
+    /// Keep the machine for so long where the command fails, or a step of its image such as `--setup`, to look at it; it goes by itself then
     #[arg(long, value_name = "SPAN", value_parser = text::parse_ttl)]
     keep_failed: Option<Duration>,
     /// Return as soon as the command runs; it goes on on the machine, which lives until its expiry (`--ttl`). `runs attach` follows it.
@@ -227,10 +227,11 @@ async fn show_plan(context: &Context, args: &Args, project: &Project) -> Result<
         return Ok(error::exit::OK);
     }
     for path in &source.paths {
-        screen.data(&format!("{}\n", path.display()));
+        screen.data(&format!("{}\n", escapes::one_line(&path.display().to_string())));
     }
     for path in args.files.travel.refused(&source)? {
-        screen.message(&format!("Would be refused without `--allow-file`: {}", path.display()));
+        let name = path.display().to_string();
+        screen.message(&format!("Would be refused without `--allow-file`: {}", escapes::one_line(&name)));
     }
     screen.message(&source.outline());
     if let Some(history) = history {

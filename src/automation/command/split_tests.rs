@@ -47,7 +47,7 @@ pub(super) async fn drive_cells(
     // Those that are at work at the same time share this computer.
     let share = u32::try_from(processors / at_once.min(cells.len()).max(1)).unwrap_or(u32::MAX).max(1);
     let split = Split { policy, foreseen: &foreseen, processors: share };
-    let groups: Vec<Vec<Group<'_>>> = cells.iter().map(|cell| groups(cell, &sites)).collect();
+    let groups: Vec<Vec<Group<'_>>> = cells.iter().map(|cell| groups(cell, &sites, args.keep_failed)).collect();
     let jobs = cells.iter().zip(&groups).zip(&folders).map(|((cell, groups), folder)| {
         let (runner, limit) = (cell.runner.as_ref(), args.timeout.unwrap_or(TESTS_LIMIT));
         let job = ShardsJob { runner, groups, split, terms, limit, once_begun };
@@ -87,11 +87,15 @@ async fn open_sites(session: &Session, cells: &[ResolvedCell]) -> Result<Vec<(Pr
 }
 
 /// The groups of a cell, as flows know them.
-fn groups<'a>(cell: &'a ResolvedCell, sites: &'a [(ProviderKind, Site)]) -> Vec<Group<'a>> {
+fn groups<'a>(
+    cell: &'a ResolvedCell,
+    sites: &'a [(ProviderKind, Site)],
+    keep_failed: Option<Duration>,
+) -> Vec<Group<'a>> {
     let group = |group: &'a ResolvedGroup| {
         let site = sites.iter().find(|(kind, _)| *kind == group.kind).map(|(_, site)| site)?;
         let (plan, order, machines) = (group.plan.as_ref(), &group.order, group.machines);
-        Some(Group { site, plan, baking: baking_for(order), order, machines })
+        Some(Group { site, plan, baking: baking_for(order, keep_failed), order, machines })
     };
     cell.groups.iter().filter_map(group).collect()
 }

@@ -100,7 +100,7 @@ async fn drive(
     let (output, builds) = (session.test_output(), session.context.state.builds());
     let stop = session.run.stop.clone();
     let records = Records { folder: &session.dir, output: &output, stop, watch: &|_| () };
-    let (plan, baking) = (group.plan.as_ref(), &baking_for(&group.order));
+    let (plan, baking) = (group.plan.as_ref(), &baking_for(&group.order, args.keep_failed));
     let job = TestJob { runner, plan, baking, order: &group.order, terms, limit: args.timeout, once_begun };
     let (ended, task) = run_job(&session.run, &session.site, &job, &records, &builds).await?;
     announcer.settle();

@@ -12,7 +12,7 @@ use model::preparation::UserCommand;
 use model::run::RunFolder;
 use model::task::Terminal;
 
-use crate::command::{CommandExit, CommandOutcome, CommandRecords, CommandTask, complete, settle};
+use crate::command::{CommandExit, CommandOutcome, CommandRecords, CommandTask, complete, met_memory_limit, settle};
 use crate::lease::Completion;
 use crate::run::Run;
 use crate::task::durable::Durable;
@@ -56,7 +56,8 @@ pub(super) async fn run_on_terminal(
     let timed_out = over.load(Ordering::Relaxed);
     let exit =
         if timed_out { Exit::Lost(format!("waited {} for its end", text::seconds(task.begun.limit))) } else { exit };
-    let ended = CommandExit { exit, took: began.elapsed(), timed_out, peak_memory: None };
+    let memory_limit = met_memory_limit(durable, task, &exit);
+    let ended = CommandExit { exit, took: began.elapsed(), timed_out, peak_memory: None, memory_limit };
     let outcome = settle(run, durable, command, task, records, ended).await;
     Ok(complete(run, task, outcome))
 }

@@ -8,7 +8,9 @@ use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 use model::preparation::UserCommand;
 
-use crate::command::{CommandJob, CommandOutcome, CommandRecords, CommandTask, begin, complete, follow_to_end, settle};
+use crate::command::{
+    CommandJob, CommandOutcome, CommandRecords, CommandTask, begin, complete, follow_to_end, memory_kills, settle,
+};
 use crate::lease::{Completion, until_stopped};
 use crate::preparation::prepare;
 use crate::run::Run;
@@ -61,7 +63,7 @@ pub(super) async fn run_again(
             log_base: records.output.offsets(),
             ..task.begun.clone()
         };
-        *task = CommandTask { begun, ..task.clone() };
+        *task = CommandTask { begun, memory_kills: memory_kills(durable), ..task.clone() };
         begin(run, durable, next.as_ref(), task, records).await?;
         changed = Some(next);
     }

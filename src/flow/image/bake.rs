@@ -19,7 +19,7 @@ use model::work::Work;
 use crate::lease::{Lease, foresee, name_left, release_machine, undo, until_stopped, write_down};
 use crate::order::Order;
 use crate::release::ReleaseScope;
-use crate::run::Run;
+use crate::run::{Run, saturating_add};
 use crate::site::Site;
 use crate::task::durable::Durable;
 use crate::task::lines::Lines;
@@ -28,9 +28,9 @@ use crate::task::script;
 /// How to bake.
 #[derive(Debug, Clone)]
 pub struct BakeOptions {
-    /// Leave the machine of a failed step to be looked at.
-    pub keep_failed: bool,
-    /// How long such a machine stays, and how long a step's machine may live at all.
+    /// How long the machine of a failed step stays, to be looked at; none for not at all.
+    pub keep_failed: Option<Duration>,
+    /// How long a step's machine may live.
     pub expiry: Duration,
     /// The kind of computer that the steps run on.
     pub hardware: Hardware,
@@ -215,15 +215,18 @@ async fn bake_on_machine(
             };
             finish(run, site, &request.id, made).await
         }
-        Err(fault) if options.keep_failed && !run.stop.is_cancelled() => Err(keep(lease, fault).await),
-        Err(fault) => {
-            lease.give_up().await;
-            finish(run, site, &request.id, Err(fault)).await
-        }
+        Err(fault) => match options.keep_failed.filter(|_| !run.stop.is_cancelled()) {
+            Some(span) => Err(keep(run, lease, span, fault).await),
+            None => {
+                lease.give_up().await;
+                finish(run, site, &request.id, Err(fault)).await
+            }
+        },
     }
 }
 
-async fn keep(lease: Lease, fault: Fault) -> Fault {
+async fn keep(run: &Run, mut lease: Lease, span: Duration, fault: Fault) -> Fault {
+    lease.machine.expires_at = saturating_add(run.now(), span);
     match lease.leave().await {
         Ok(machine) => {
             let (called, expires_at) = (machine.called(), machine.expires_at);

@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::connection::{Connection, Parcel, Progress};
-use model::event::{StepEvent, Teller};
+use model::event::{FilesEvent, StepEvent, Teller};
 use model::exit::Exit;
-use model::fault::Fault;
+use model::fault::{Fault, FaultKind};
 use model::output::{OutputLimits, run_command};
+use model::preparation::FilesToSend;
 use model::task::Command;
 use serde::Serialize;
 
@@ -30,6 +31,10 @@ const LISTING: OutputLimits = OutputLimits { bytes: 512 << 20, time: Duration::f
 /// How many files are read here again by each sync before the machine is told of them for nothing else: reading so many takes as long as
 /// telling it, some ten milliseconds.
 const MANY: usize = 500;
+
+/// What to do where the tool's own folder cannot be put right.
+const ANOTHER: &str =
+    "End that machine (`automation machine down`) and take another, or run the command without `--machine`.";
 
 /// Where a sync goes, and what it may do.
 #[derive(Debug, Clone)]
@@ -44,6 +49,31 @@ pub struct SyncRequest {
     pub max_delete: usize,
     /// Only say what would be done.
     pub dry_run: bool,
+}
+
+/// A folder on a machine that is made equal to one here.
+#[derive(Debug, Clone, Copy)]
+struct Target<'a> {
+    /// Its path.
+    to: &'a str,
+    /// Where the machine remembers what was sent, beside a folder that is the tool's own, in which all gives way to what is sent; none for a
+    /// folder that others use too, which holds that itself.
+    memory: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// A folder that others use too.
+    fn of_others(to: &'a str) -> Self {
+        Self { to, memory: None }
+    }
+
+    /// The fault with what to do about it, where that is known.
+    fn hinted(&self, fault: Fault) -> Fault {
+        match fault.kind {
+            FaultKind::Outside if self.memory.is_some() => fault.hint(ANOTHER),
+            _ => fault,
+        }
+    }
 }
 
 /// The changes that a sync made, or would make.
@@ -85,34 +115,35 @@ pub async fn sync(
     });
     let looking = async {
         let connection = connect.await?;
-        let there = look(connection.as_ref(), &wanted.to).await?;
+        let there = look(connection.as_ref(), Target::of_others(&wanted.to)).await?;
         Ok::<_, Fault>((connection, there))
     };
     let (here, there) = tokio::join!(survey, looking);
     let here = here.map_err(|error| unread(&wanted.from).because(error))??;
     let (connection, there) = there?;
     let (here, there) = finish(&wanted.from, here, there).await?;
-    let done = bring(connection.as_ref(), teller, wanted, &here, there).await?;
+    let done = bring(connection.as_ref(), teller, wanted, Target::of_others(&wanted.to), (&here, there)).await?;
     connection.close().await;
     Ok(done)
 }
 
-/// The same for these `paths` below the folder `from` alone, over a connection that is there; a folder comes before its entries.
-pub async fn sync_some(
+/// Brings these files, over a connection that is there, into a folder on the machine that is the tool's own: it remembers them at `memory`,
+/// beside that folder, and what a command put in the place of one gives way.
+pub async fn sync_own(
     connection: &dyn Connection,
     teller: &Teller,
-    from: &Path,
-    paths: &[PathBuf],
-    to: &str,
+    files: &FilesToSend,
+    memory: &str,
 ) -> Result<SyncSummary, Fault> {
-    let (top, paths, now) = (from.to_owned(), paths.to_vec(), teller.now());
-    let wanted =
-        SyncRequest { from: top.clone(), paths: None, to: to.to_owned(), max_delete: usize::MAX, dry_run: false };
+    let (from, to, now) = (files.from.clone(), files.to.clone(), teller.now());
+    let (top, paths) = (from.clone(), files.paths.clone());
+    let wanted = SyncRequest { from, paths: None, to, max_delete: usize::MAX, dry_run: false };
+    let target = Target { to: &wanted.to, memory: Some(memory) };
     let survey = tokio::task::spawn_blocking(move || local::survey_some(&top, &paths, now));
-    let (here, there) = tokio::join!(survey, look(connection, to));
-    let here = here.map_err(|error| unread(from).because(error))??;
-    let (here, there) = finish(from, here, there?).await?;
-    bring(connection, teller, &wanted, &here, there).await
+    let (here, there) = tokio::join!(survey, look(connection, target));
+    let here = here.map_err(|error| unread(&wanted.from).because(error))??;
+    let (here, there) = finish(&wanted.from, here, there?).await?;
+    bring(connection, teller, &wanted, target, (&here, there)).await
 }
 
 /// Reads the files here of which the machine does not remember what they hold.
@@ -134,8 +165,19 @@ fn unread(from: &Path) -> Fault {
 }
 
 /// Looks at the folder on the machine.
-pub(super) async fn look(connection: &dyn Connection, to: &str) -> Result<remote::RemoteTree, Fault> {
-    remote::read(&ask(connection, guest::of(connection.platform()).sync_look(to)).await?)
+async fn look(connection: &dyn Connection, target: Target<'_>) -> Result<remote::RemoteTree, Fault> {
+    let command = guest::of(connection.platform()).sync_look(target.to, target.memory);
+    let printed = ask(connection, command).await.map_err(|fault| target.hinted(fault))?;
+    remote::read(&printed)
+}
+
+/// What is in a folder on the machine. Of a folder there that its user may not enter nothing is known.
+pub(super) async fn entries(
+    connection: &dyn Connection,
+    folder: &str,
+) -> Result<BTreeMap<PathBuf, remote::RemoteEntry>, Fault> {
+    let printed = ask(connection, guest::of(connection.platform()).sync_list(folder)).await?;
+    remote::read(&printed).map(|tree| tree.entries)
 }
 
 /// Makes the folder on the machine, which is as `there` says, equal to the one here.
@@ -143,15 +185,18 @@ async fn bring(
     connection: &dyn Connection,
     teller: &Teller,
     wanted: &SyncRequest,
-    here: &local::LocalTree,
-    mut there: remote::RemoteTree,
+    target: Target<'_>,
+    (here, mut there): (&local::LocalTree, remote::RemoteTree),
 ) -> Result<SyncSummary, Fault> {
+    if there.is_damaged() {
+        teller.tell(FilesEvent::MemoryDamaged { folder: wanted.to.clone() });
+    }
     let unknown = there.files_to_hash(here);
     if !unknown.is_empty() {
         let hash = guest::of(connection.platform()).sync_hash(&wanted.to).stdin(names(&unknown));
         there.learn(&ask(connection, hash).await?);
     }
-    let mut plan = plan::make(here, &there)?;
+    let mut plan = plan::make(here, &there, target.memory.is_some())?;
     // What is older here comes first, and so is older there: some builds go by that.
     plan.send.sort_by_key(|path| here.age(path));
     let mut done = summarise(&plan, here, wanted);
@@ -168,7 +213,12 @@ async fn bring(
     // sync, so that the next one need not read them.
     let is_news = !unknown.is_empty() || !there.remembers() || here.learnt >= MANY;
     if !wanted.dry_run && (plan.has_changes() || is_news) {
-        done.bytes = apply(connection, teller, wanted, &plan, here, &there).await?;
+        let notes = notes(&plan, (here, &there), target);
+        done.bytes = apply(connection, teller, (wanted, target), &plan, (here, notes)).await?;
+    }
+    if !plan.clear.is_empty() {
+        let names: Vec<String> = plan.clear.iter().map(|path| path.display().to_string()).collect();
+        teller.tell(FilesEvent::PutRight(names.as_slice().into()));
     }
     Ok(done)
 }
@@ -187,20 +237,16 @@ fn summarise(plan: &SyncPlan, here: &local::LocalTree, wanted: &SyncRequest) -> 
         unchanged: plan.unchanged,
         dry_run: wanted.dry_run,
         to_send: shown(plan.send.iter().collect()),
-        to_delete: shown(plan.delete.iter().chain(&plan.folders).collect()),
+        to_delete: shown(plan.delete.iter().chain(&plan.folders).chain(&plan.clear).collect()),
     }
 }
 
-/// Sends everything that is to change, and returns the bytes of the files that went. The machine changes nothing before
-/// all of it has come.
-async fn apply(
-    connection: &dyn Connection,
-    teller: &Teller,
-    wanted: &SyncRequest,
+/// What the machine is told beside the files, by its name.
+fn notes(
     plan: &SyncPlan,
-    here: &local::LocalTree,
-    there: &remote::RemoteTree,
-) -> Result<u64, Fault> {
+    (here, there): (&local::LocalTree, &remote::RemoteTree),
+    target: Target<'_>,
+) -> Vec<(String, Vec<u8>)> {
     let mut notes = vec![
         ("delete".to_owned(), names(&plan.delete)),
         ("folders".to_owned(), names(&plan.folders)),
@@ -214,6 +260,23 @@ async fn apply(
         modes.entry(*mode).or_default().push(path.clone());
     }
     notes.extend(modes.into_iter().map(|(mode, paths)| (format!("modes.{mode:o}"), names(&paths))));
+    if target.memory.is_some() {
+        notes.extend(
+            [("clear", &plan.clear), ("touched", &plan.touched)].map(|(name, list)| (name.to_owned(), names(list))),
+        );
+    }
+    notes
+}
+
+/// Sends everything that is to change, and returns the bytes of the files that went. The machine changes nothing before
+/// all of it has come.
+async fn apply(
+    connection: &dyn Connection,
+    teller: &Teller,
+    (wanted, target): (&SyncRequest, Target<'_>),
+    plan: &SyncPlan,
+    (here, notes): (&local::LocalTree, Vec<(String, Vec<u8>)>),
+) -> Result<u64, Fault> {
     let total = plan.bytes(here);
     let moved = std::sync::atomic::AtomicU64::new(0);
     let progress: Progress<'_> = &|bytes| {
@@ -221,8 +284,9 @@ async fn apply(
         teller.tell(StepEvent::Moved { done, total: Some(total) });
     };
     let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
-    let command = guest::of(connection.platform()).sync_apply(&wanted.to);
-    let totals = connection.trees()?.send_parcel(&command, parcel, progress).await?;
+    let command = guest::of(connection.platform()).sync_apply(target.to, target.memory);
+    let sent = connection.trees()?.send_parcel(&command, parcel, progress).await;
+    let totals = sent.map_err(|error| target.hinted(error.into()))?;
     match here.find_changed(&wanted.from, &plan.send) {
         None => Ok(totals.bytes),
         Some(path) => Err(Fault::outside(format!("`{}` changed while it was copied", path.display()))

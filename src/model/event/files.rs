@@ -24,6 +24,25 @@ pub enum FilesEvent {
     },
     /// Links that lead out of the folder that was copied became notes of what they were.
     LinksReplaced(Names),
+    /// What a machine remembered of what was sent into a folder could not be read: all of it was compared by content.
+    MemoryDamaged {
+        /// The folder on the machine.
+        folder: String,
+    },
+    /// A command had put something else in the place of what was sent, and it is there again.
+    PutRight(Names),
+    /// What a command did to files that were to be brought back, and that is not done here.
+    NotBroughtBack {
+        /// What it is.
+        what: NotBrought,
+        /// What it was done to.
+        names: Names,
+    },
+    /// The work folder of a machine had the files of another folder, and what was made there.
+    FolderReplaced {
+        /// That folder; empty where its name is not known.
+        folder: String,
+    },
     /// A file of a release was published, or was found to have been.
     Published {
         /// Its name.
@@ -38,6 +57,18 @@ pub enum FilesEvent {
         /// Where.
         place: String,
     },
+}
+
+/// What a command may do to files that is not done where they came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotBrought {
+    /// It removed them.
+    Removed,
+    /// It made links that lead out of the folder.
+    LeadsOut,
+    /// It made what is neither a file, a folder nor a link.
+    NoFile,
 }
 
 /// Paths of which there may be any number.
@@ -65,6 +96,32 @@ impl FilesEvent {
             Self::FolderLeft { glob } => Words::Notice(format!(
                 "`{glob}` is a folder, and nothing of it was fetched: `{glob}/**` means all files in it"
             )),
+            Self::MemoryDamaged { folder } => Words::Notice(format!(
+                "What the machine remembered of `{}` was damaged: all of it was compared by content",
+                folder.escape_debug()
+            )),
+            Self::PutRight(names) => {
+                let named = names.few(|path| format!("`{}`", path.escape_debug()));
+                Words::Notice(format!("Put right on the machine, where a command had put something else: {named}"))
+            }
+            Self::NotBroughtBack { what, names } => {
+                let what = match what {
+                    NotBrought::Removed => "removed by the command, and still here",
+                    NotBrought::LeadsOut => "links that lead out of the folder, or into what version control keeps",
+                    NotBrought::NoFile => "neither files, folders nor links",
+                };
+                Words::Notice(format!(
+                    "Not brought back, {what}: {}",
+                    names.few(|path| path.escape_debug().to_string())
+                ))
+            }
+            Self::FolderReplaced { folder } => {
+                let whose = match folder.as_str() {
+                    "" => "another folder".to_owned(),
+                    folder => format!("`{}`", folder.escape_debug()),
+                };
+                Words::Notice(format!("Replaced on the machine: the files of {whose}, and what was made there"))
+            }
             Self::Published { name, place } => Words::Notice(format!("Published {name} at {place}")),
             Self::PartsRemoved { count, place } => {
                 let parts = text::pluralize(*count as u64, "part");

@@ -36,6 +36,9 @@ pub enum RunEvent {
         /// Whether the run was to end before it did, so that its own end is not known.
         #[serde(default)]
         cancelled: bool,
+        /// Whether it failed where the limit of its machine's memory was reached.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        memory_limit: bool,
     },
     /// The run's command has come to an end in each of its cells.
     CellsEnded {
@@ -161,9 +164,11 @@ impl RunEvent {
     pub(super) fn words(&self) -> Words {
         Words::Outcome(match self {
             Self::Failed { failure } => failure.text(),
-            Self::CommandEnded { line, exit, took, timed_out, cancelled } => {
+            Self::CommandEnded { line, exit, took, timed_out, cancelled, memory_limit } => {
                 let line = text::cut(line, LINE_SHOWN);
-                format!("{} after {}: {line}", ended_words(exit, *timed_out, *cancelled), text::seconds(*took))
+                let why =
+                    if *memory_limit { ", where the memory limit of its machine (`--memory`) was reached" } else { "" };
+                format!("{} after {}{why}: {line}", ended_words(exit, *timed_out, *cancelled), text::seconds(*took))
             }
             Self::CellsEnded { line, cells, succeeded, code } => {
                 let line = text::cut(line, LINE_SHOWN);

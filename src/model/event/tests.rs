@@ -207,6 +207,13 @@ fn of_files_and_removals() -> Vec<EventKind> {
         FilesEvent::LinksLeft(Names::from(texts(&["a", "b", "c", "d"]).as_slice())).into(),
         FilesEvent::FolderLeft { glob: "out".into() }.into(),
         FilesEvent::LinksReplaced(Names::from(texts(&["a", "b\n"]).as_slice())).into(),
+        FilesEvent::MemoryDamaged { folder: "/var/tmp/x".into() }.into(),
+        FilesEvent::PutRight(Names::from(texts(&["a", "b\n"]).as_slice())).into(),
+        FilesEvent::FolderReplaced { folder: "/home/me/x".into() }.into(),
+        FilesEvent::FolderReplaced { folder: String::new() }.into(),
+        FilesEvent::NotBroughtBack { what: NotBrought::Removed, names: Names::from(texts(&["a"]).as_slice()) }.into(),
+        FilesEvent::NotBroughtBack { what: NotBrought::LeadsOut, names: Names::from(texts(&["a"]).as_slice()) }.into(),
+        FilesEvent::NotBroughtBack { what: NotBrought::NoFile, names: Names::from(texts(&["a"]).as_slice()) }.into(),
         FilesEvent::Published { name: "a.whl".into(), place: "https://index.example.org/".into() }.into(),
         FilesEvent::PartsRemoved { count: 2, place: "ann@example.org:/release".into() }.into(),
         RemovalEvent::Unseen { resource, failure: failure() }.into(),
@@ -232,6 +239,16 @@ fn of_runs() -> Vec<EventKind> {
             took: took(),
             timed_out: false,
             cancelled: false,
+            memory_limit: false,
+        }
+        .into(),
+        RunEvent::CommandEnded {
+            line: "make".into(),
+            exit: Exit::Code(137),
+            took: took(),
+            timed_out: false,
+            cancelled: false,
+            memory_limit: true,
         }
         .into(),
         RunEvent::CommandEnded {
@@ -240,6 +257,7 @@ fn of_runs() -> Vec<EventKind> {
             took: took(),
             timed_out: false,
             cancelled: false,
+            memory_limit: false,
         }
         .into(),
         RunEvent::CommandEnded {
@@ -248,6 +266,7 @@ fn of_runs() -> Vec<EventKind> {
             took: took(),
             timed_out: false,
             cancelled: true,
+            memory_limit: false,
         }
         .into(),
         RunEvent::CommandEnded {
@@ -256,6 +275,7 @@ fn of_runs() -> Vec<EventKind> {
             took: took(),
             timed_out: true,
             cancelled: false,
+            memory_limit: false,
         }
         .into(),
         RunEvent::CellsEnded { line: "make".into(), cells: 3, succeeded: 2, code: 7 }.into(),
@@ -484,6 +504,13 @@ fn the_words_of_every_kind() {
     Notice("Links that do not lead to a file were left: a, b, c, 1 more")
     Notice("`out` is a folder, and nothing of it was fetched: `out/**` means all files in it")
     Warning("links that lead out of the folder became notes of what they were: `a`, `b\\n`")
+    Notice("What the machine remembered of `/var/tmp/x` was damaged: all of it was compared by content")
+    Notice("Put right on the machine, where a command had put something else: `a`, `b\\n`")
+    Notice("Replaced on the machine: the files of `/home/me/x`, and what was made there")
+    Notice("Replaced on the machine: the files of another folder, and what was made there")
+    Notice("Not brought back, removed by the command, and still here: a")
+    Notice("Not brought back, links that lead out of the folder, or into what version control keeps: a")
+    Notice("Not brought back, neither files, folders nor links: a")
     Notice("Published a.whl at https://index.example.org/")
     Notice("Removed 2 parts of files that were left half-way at ann@example.org:/release")
     Warning("security groups cannot be looked at: cannot do `x`: no room")
@@ -493,6 +520,7 @@ fn the_words_of_every_kind() {
     Detail("waiting for 1 security group to go away")
     Outcome("error: cannot do `x`\n  1: no room")
     Outcome("Ended with exit status 2 after 1m 06s: make 'a b'")
+    Outcome("Ended with exit status 137 after 1m 06s, where the memory limit of its machine (`--memory`) was reached: make")
     Outcome("Succeeded after 1m 06s: make")
     Outcome("Cancelled after 1m 06s: make")
     Outcome("Ended because its time was over after 1m 06s: make")

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::base::id::ResourceId;
+use crate::base::id::{MachineId, ResourceId};
 use crate::connection::Connection;
 use crate::event::Teller;
 use crate::fault::Fault;
@@ -26,6 +26,8 @@ pub struct Abilities<'a> {
     pub hardware: Option<&'a dyn HardwareRange>,
     /// Not every file system that can be asked for can be on a second volume of its machines.
     pub volumes: Option<&'a dyn VolumeRange>,
+    /// What its machines may use of memory can be limited, and it knows where that limit was reached.
+    pub memory: Option<&'a dyn MemoryLimit>,
     /// Its machines may end while they boot, and are finished over the first connection.
     pub boot: Option<&'a dyn Boot>,
     /// It may take machines back that are in use, and gives notice before.
@@ -101,6 +103,12 @@ pub trait HardwareRange: Send + Sync {
 pub trait VolumeRange: Send + Sync {
     /// Refuses a file system that no second volume can have here; called before anything is made or baked for it.
     fn vet(&self, filesystem: Filesystem) -> Result<(), Fault>;
+}
+
+/// The limit of a machine's memory.
+pub trait MemoryLimit: Send + Sync {
+    /// How many processes of the machine the system has ended because the limit was reached; none where there is no limit, or that is not counted.
+    fn kills(&self, machine: &MachineId) -> Option<u64>;
 }
 
 /// Follows a machine from its making to its first connection.

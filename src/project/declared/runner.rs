@@ -10,7 +10,7 @@ use guest::{self, Guest, linux};
 use model::base::id::TestName;
 use model::base::{quote, text};
 use model::build::BuildOrigin;
-use model::event::Teller;
+use model::event::{FilesEvent, Teller};
 use model::exit::Exit;
 use model::fault::{Fault, FaultKind};
 use model::filesystem::Filesystem;
@@ -261,14 +261,14 @@ impl Preparation for DeclaredTests {
         let preparing = Work::Preparing { folder: WORK.to_owned(), filesystem: Filesystem::Default };
         let mut jobs = vec![step(
             preparing,
-            self.call(folder, "prepare")
-                .args(self.source.as_ref().filter(|_| self.again).map(|source| source.identity())),
+            self.call(folder, "prepare").args(self.source.iter().filter(|_| self.again).flat_map(work_folder::project)),
             work_folder::PREPARE_LIMIT,
         )];
         if let Some(source) = &self.source {
             let (from, paths) = (source.top.clone(), source.paths.clone());
             let (name, to) = (from.display().to_string(), work_folder::SOURCE.to_owned());
-            let files = FilesToSend { name, from, paths, to, syncs: self.again };
+            let memory = self.again.then(|| work_folder::memory(""));
+            let files = FilesToSend { name, from, paths, to, memory };
             jobs.push(Job::SendFiles(Box::new(files)));
         }
         if let Some(config::Command { what, limit, .. }) = &self.declaration.setup {
@@ -288,6 +288,11 @@ impl Preparation for DeclaredTests {
 
     fn explain(&self, step: &StepCommand, done: &Output) -> Option<Fault> {
         Some(Self::failed(step, done))
+    }
+
+    fn remark(&self, step: &StepCommand, done: &Output) -> Option<FilesEvent> {
+        // What the other steps print is the user's own.
+        matches!(step.work, Work::Preparing { .. }).then(|| work_folder::replaced(done)).flatten()
     }
 
     fn brings(&self) -> Option<String> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use model::fault::Fault;
 
-use crate::history::{MEMORY, Outlook, PACKING, copy, failed, make, write};
+use crate::history::{Outlook, PACKING, copy, failed, make, write};
 use crate::program::{HgOutput, git, git_with};
 
 /// How long a short question may take.
@@ -128,8 +128,6 @@ pub(super) async fn pack(top: &Path, into: &Path) -> Result<(), Fault> {
     for name in ["info/attributes", "info/exclude", "info/sparse-checkout", "shallow"] {
         copy(&path_of(top, name).await?, &into.join(name))?;
     }
-    let (rules, to) = (std::fs::read(into.join("info/exclude")).unwrap_or_default(), into.join("info/exclude"));
-    write(&to, [rules, format!("\n/{MEMORY}/\n").into_bytes()].concat())?;
     write(&into.join("config"), settings(top).await?)
 }
 

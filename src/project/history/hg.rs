@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::fault::Fault;
 
-use crate::history::{MEMORY, Outlook, PACKING, copy, failed, listing, make, write};
+use crate::history::{Outlook, PACKING, copy, failed, listing, make, write};
 use crate::program::hg;
 
 /// How long a short question may take.
@@ -143,9 +143,6 @@ pub(super) async fn pack(top: &Path, into: &Path) -> Result<(), Fault> {
     needs.retain(|need| !OF_COPY.contains(&need.as_str()) && !OF_SHARE.contains(&need.as_str()));
     needs.extend(requirements(&places.own)?.into_iter().filter(|need| OF_COPY.contains(&need.as_str())));
     write(&into.join("requires"), needs.into_iter().map(|need| need + "\n").collect::<String>())?;
-    // What the machine remembers of the files lies among them.
-    write(&into.join("hgrc"), "[ui]\nignore.automation = .hg/automation-ignore\n")?;
-    write(&into.join("automation-ignore"), format!("^{}(?:/|$)\n", MEMORY.replace('.', "\\.")))?;
     if !is_public {
         let removed = model::base::removal::remove_tree(&cloned);
         removed.map_err(|error| failed("remove", &cloned, error))?;

@@ -10,6 +10,7 @@ mod variables;
 
 pub use definition::{BaseChoice, Definition, ImageChoice};
 pub use parameters::GivenValue;
+pub(crate) use set_up::NOTHING;
 pub use set_up::{NAME as SET_UP_LAYER, SetUp};
 
 use std::path::Path;

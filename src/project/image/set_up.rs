@@ -30,6 +30,10 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// The longest script.
 const SCRIPT_CAP: u64 = 1 << 20;
 
+/// What to do where there is nothing to set up.
+pub(crate) const NOTHING: &str =
+    "Leave it out where nothing is to be set up, or give a line for the shell or a file with a script.";
+
 /// The lines that root runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetUp {
@@ -57,9 +61,11 @@ impl SetUp {
             _ => format!("{given}\n"),
         };
         if text.trim().is_empty() {
-            return Err(
-                Fault::usage("`--setup` has nothing to do").hint("Give a line for the shell, or a file with a script.")
-            );
+            let fault = Fault::usage(match given.trim() {
+                "" => "`--setup` has nothing to do: its line is empty".to_owned(),
+                _ => format!("`--setup` has nothing to do: the script `{given}` is empty"),
+            });
+            return Err(fault.hint(NOTHING));
         }
         Ok(Self { what: given.to_owned(), text })
     }
@@ -101,7 +107,11 @@ mod tests {
         let read = |given: &str| SetUp::read(given, Path::new(""));
         assert_eq!(read(file.to_str().unwrap()).unwrap().text, "#!/bin/sh\ntrue\n");
         assert_eq!(read("apt-get install -y jq").unwrap().text, "apt-get install -y jq\n");
-        assert!(read(" ").is_err() && read("./missing.sh").is_err() && read("/").is_err() && read("rm /x").is_ok());
+        for nothing in ["", " ", "\n"] {
+            let fault = read(nothing).unwrap_err();
+            assert!(fault.message.ends_with("its line is empty") && fault.hint.unwrap().contains("Leave it out"));
+        }
+        assert!(read("./missing.sh").is_err() && read("/").is_err() && read("rm /x").is_ok());
         std::fs::write(&file, b"\xff").unwrap();
         assert!(read(file.to_str().unwrap()).unwrap_err().message.starts_with("cannot read the script"));
     }

@@ -48,6 +48,6 @@ impl NewFiles {
     pub(super) fn send(&self, to: &str) -> Job {
         let (from, paths) = (self.source.top.clone(), self.source.paths.clone());
         let name = format!("the new files of {}", from.display());
-        Job::SendFiles(Box::new(FilesToSend { name, from, paths, to: to.to_owned(), syncs: false }))
+        Job::SendFiles(Box::new(FilesToSend { name, from, paths, to: to.to_owned(), memory: None }))
     }
 }

@@ -58,7 +58,8 @@ fn a_machine_that_is_up_is_worked_on_and_sent_only_what_changed() {
     fs::write(other.join("own"), "").unwrap();
     let mut command = project.place.command(&["run", "--machine", &machine, "--", "ls"]);
     command.current_dir(&other);
-    assert_eq!(support::tool::Running::start(command).end().expect(0).text(), "own\n");
+    let replaced = format!("Replaced on the machine: the files of `{}`", project.folder.display());
+    assert_eq!(support::tool::Running::start(command).end().expect(0).tells(&[&replaced]).text(), "own\n");
     project.run(&["--machine", "hg-nothing", "--", "true"]).expect(125).tells(&["no machine `hg-nothing`"]);
     project.place.run(&["machine", "down", &machine]).expect(0);
     project.place.assert_clean();
@@ -110,5 +111,61 @@ fn a_watched_command_runs_again_on_its_machine_when_a_file_changes() {
     running.wait_for("looks like a credential");
     running.signal(Signal::INT);
     drop(running.end().expect(125));
+    project.place.assert_clean();
+}
+
+/// What a command may do to the files that it was sent, and to what lies beside them.
+const HAVOC: &str = "set -e; rm a; mkdir a; echo x >a/y; chmod 0555 a; rm -r linked; ln -s /etc linked; rm -r piped; mkfifo piped; \
+    rm b; ln -s /etc/passwd b; rm -r filed; echo x >filed; chmod 0555 closed; chmod 0 shut; chmod 0444 c; mkdir -p deep/a; chmod 0 deep/a deep; \
+    sudo chown -R root owned; sudo chmod 0700 owned; sudo rm d; sudo mkdir -p d/e; sudo chmod 0700 d; sudo mkdir -m 0700 theirs; \
+    sudo chattr +i fixed/f 2>/dev/null || true";
+
+#[test]
+fn what_a_command_put_in_the_place_of_what_was_sent_gives_way() {
+    let names =
+        ["a", "b", "c", "d", "linked/f", "piped/f", "filed/f", "closed/f", "shut/f", "deep/f", "owned/f", "fixed/f"];
+    let project = Project::new();
+    names.iter().for_each(|name| project.write(name, "1\n"));
+    let machine = project.place.up(&["--image", "linux-dev"]);
+    let run = |line: &str| project.run_on(&machine, &["--shell", line]);
+    let list = "find . -mindepth 1 -printf '%P %y %m %U\n' | LC_ALL=C sort; cat $(find . -type f)";
+    let clean = run(list).expect(0).text();
+    assert!(clean.contains("linked/f f 644 ") && !clean.contains("automation"), "{clean}");
+    run(HAVOC).expect(0);
+    names.iter().for_each(|name| project.write(name, "2\n"));
+    let there =
+        run("sudo rmdir theirs; rmdir deep/a; ls /etc/f /etc/y; sudo cat /etc/passwd | wc -l; cat [bd] linked/f")
+            .expect(0);
+    let there = there.tells(&["Put right on the machine", "cannot access '/etc/f'"]);
+    assert!(there.text().ends_with("2\n2\n2\n") && !there.text().starts_with("2\n"), "{}", there.text());
+    assert_eq!(run(list).expect(0).text(), clean.replace("\n1", "\n2"));
+    // The folder itself, and what is remembered of it.
+    for line in [
+        "cd ..; rm -r src; ln -s /etc src",
+        "cd ..; rm -r src; echo x >src",
+        "cd ..; rm -r src",
+        "chmod 0 .",
+        "sudo chown root .",
+    ] {
+        run(line).expect(0);
+        assert_eq!(run(list).expect(0).text(), clean.replace("\n1", "\n2"), "{line}");
+    }
+    for line in [
+        "head -c 100 /dev/urandom >../.sent/source/sent",
+        "truncate -s -1 ../.sent/source/seen",
+        "cd ../.sent/source; rm sent; mkdir -p sent/x",
+        "cd ../.sent; rm -r source; ln -s /etc source",
+        "cd ../.sent; rm -r source; echo x >source",
+    ] {
+        run(line).expect(0);
+        let told = run(list).expect(0).tells(&["was damaged: all of it was compared by content", "Sent 0 files"]);
+        assert_eq!(told.text(), clean.replace("\n1", "\n2"), "{line}");
+    }
+    // As an earlier version kept it.
+    run("mv ../.sent/source .hg-automation-sync").expect(0);
+    fs::remove_file(project.folder.join("a")).unwrap();
+    let told = run("ls -A; test ! -e .hg-automation-sync").expect(0);
+    assert!(!told.text().contains("a\n") && !told.stderr.contains("damaged"), "{} {}", told.text(), told.stderr);
+    project.place.run(&["machine", "down", &machine]).expect(0);
     project.place.assert_clean();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 
 use support::terminal::Terminal;
 
@@ -97,7 +97,11 @@ fn nothing_comes_back_that_a_program_here_would_obey_and_no_link_is_followed() {
     project.run(&["--sync-back", "**", "--", "true"]).expect(0);
     let line = "mkdir -p sub/.git .hg; echo x >.hg/hgrc; echo x >sub/.git/config; ln -s /etc dir; ln -s /etc/passwd word; \
                 echo 2 >a; echo 2 >\"$(printf 'odd\\377')\"; mkfifo pipe";
-    project.run(&["--sync-back", "**", "--shell", line]).expect(0).tells(&["Brought back 2 changed files: a, odd"]);
+    project.run(&["--sync-back", "**", "--shell", line]).expect(0).tells(&[
+        "Brought back 2 changed files: a, odd",
+        "Not brought back, links that lead out of the folder, or into what version control keeps: dir, word",
+        "Not brought back, neither files, folders nor links: pipe",
+    ]);
     let mut names: Vec<_> = fs::read_dir(&project.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, [std::ffi::OsStr::new("a"), "link".as_ref(), odd]);
@@ -127,6 +131,32 @@ fn what_is_newer_here_is_newer_there() {
     project.shell(line).expect(0);
     let machine = project.place.up(&["--image", "linux-dev"]);
     project.run(&["--machine", &machine, "--shell", line]).expect(0);
+    project.place.run(&["machine", "down", &machine]).expect(0);
+    project.place.assert_clean();
+}
+
+#[test]
+fn what_this_command_did_comes_back_with_its_modes_and_the_rest_is_named() {
+    let project = Project::with(&[("a.txt", "1\n"), ("gone.txt", "1\n"), ("dir/x.txt", "1\n")]);
+    let machine = project.place.up(&["--image", "linux-dev"]);
+    project
+        .run_on(&machine, &["--shell", "echo x >earlier.txt; ln -s a.txt before; mkfifo old; sudo mkdir -m 700 closed"])
+        .expect(0);
+    let line = "echo new >made.txt; mkdir -m 700 private; echo x >private/f; ln -s made.txt inner; ln -s ../../out outer; \
+                rm gone.txt; mkfifo pipe; chmod 750 dir; cat earlier.txt";
+    let done = project.run_on(&machine, &["--sync-back", "**", "--shell", line]).expect(0);
+    done.tells(&[
+        "Brought back 4 changed files: made.txt, private/f, inner, dir",
+        "Not brought back, removed by the command, and still here: gone.txt",
+        "Not brought back, links that lead out of the folder, or into what version control keeps: outer",
+        "Not brought back, neither files, folders nor links: pipe",
+    ]);
+    let mut names: Vec<_> = fs::read_dir(&project.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["a.txt", "dir", "gone.txt", "inner", "made.txt", "private"]);
+    let mode = |name: &str| fs::metadata(project.folder.join(name)).unwrap().mode() & 0o777;
+    assert_eq!((mode("private"), mode("dir")), (0o700, 0o750));
+    assert_eq!(fs::read_link(project.folder.join("inner")).unwrap(), std::path::Path::new("made.txt"));
     project.place.run(&["machine", "down", &machine]).expect(0);
     project.place.assert_clean();
 }

@@ -9,6 +9,7 @@ use model::base::id::{MachineId, RunId};
 use model::base::text;
 use model::event::RunEvent;
 use model::exit::Exit;
+use model::exit_code::{CellCode, worst};
 use model::fault::{Fault, FaultKind};
 use model::machine::Machine;
 use model::task::{Chunk, Offsets, TaskOutput};
@@ -148,6 +149,16 @@ impl CellResults {
         }
     }
 
+    /// Whose its exit code is.
+    fn kind(&self) -> CellCode {
+        match &self.outcome {
+            Some(CommandOutcome { exit: Exit::Lost(_), .. }) | None => CellCode::Ours(self.code),
+            // It succeeded, and its files are missing.
+            Some(outcome) if outcome.exit.is_success() && self.code != exit::OK => CellCode::Ours(self.code),
+            Some(_) => CellCode::Own(self.code),
+        }
+    }
+
     /// How it ended, in a word or two.
     fn words(&self) -> String {
         match &self.outcome {
@@ -156,6 +167,7 @@ impl CellResults {
             Some(CommandOutcome { exit: Exit::Lost(_), .. }) => "lost".to_owned(),
             Some(_) if self.code == exit::COMMAND_NOT_RUN && self.failed.is_some() => "files are missing".to_owned(),
             Some(outcome) if outcome.exit.is_success() => "succeeded".to_owned(),
+            Some(outcome) if outcome.memory_limit => format!("{} (memory limit)", outcome.exit),
             Some(outcome) => outcome.exit.to_string(),
             None => "not run".to_owned(),
         }
@@ -185,18 +197,6 @@ pub fn read_cells(folder: &RunDir) -> Result<Option<Vec<CellResults>>, Fault> {
 pub fn cells_table(cells: &[CellResults]) -> String {
     let rows: Vec<Vec<String>> = cells.iter().map(CellResults::row).collect();
     table::render(&["CELL", "RESULT", "TOOK", "MACHINE"], 0, &rows)
-}
-
-/// The worst of several exit codes: that something is not known comes before every known end, and of those the first failure counts.
-fn worst(codes: impl Iterator<Item = i32>) -> i32 {
-    let rank = |code: i32| match code {
-        exit::INTERRUPTED => 4,
-        exit::COMMAND_NOT_RUN => 3,
-        exit::COMMAND_TIMED_OUT => 2,
-        exit::OK => 0,
-        _ => 1,
-    };
-    codes.fold(exit::OK, |worst, code| if rank(code) > rank(worst) { code } else { worst })
 }
 
 /// The ending of a run whose cells were followed, or left.
@@ -230,7 +230,7 @@ fn left(line: &str, detached: Vec<Machine>) -> Ending {
 
 /// Keeps what the cells came to, and tells it.
 fn publish(session: &Session, line: &str, cells: Vec<CellResults>, json: bool) -> Result<Ending, Fault> {
-    let code = worst(cells.iter().map(|cell| cell.code));
+    let code = worst(cells.iter().map(CellResults::kind));
     let costs = || cells.iter().filter_map(|cell| cell.cost);
     let cost = costs().next().map(|_| costs().sum());
     let table = cells_table(&cells);
@@ -253,16 +253,4 @@ fn publish(session: &Session, line: &str, cells: Vec<CellResults>, json: bool) -
         drop(screen.json_text(&json_text));
     }
     Ok(Ending { code, summary, detached: Vec::new() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_known_is_worse_than_every_failure_and_of_those_the_first_counts() {
-        let worst = |codes: &[i32]| worst(codes.iter().copied());
-        assert_eq!((worst(&[]), worst(&[0, 0]), worst(&[0, 3, 7, 0])), (0, 0, 3));
-        assert_eq!((worst(&[1, 124, 3]), worst(&[124, 125, 1]), worst(&[125, 130])), (124, 125, 130));
-    }
 }

@@ -199,7 +199,7 @@ async fn make_all(
 ) -> Result<Vec<Machine>, Fault> {
     let (run, site) = (&session.run, &session.site);
     let request = async |(plan, order): &(ImagePlan, Order)| {
-        request_with_image(run, site, Some(plan), &baking_for(order), order).await
+        request_with_image(run, site, Some(plan), &baking_for(order, None), order).await
     };
     for one in wanted.iter().skip(1) {
         request(one).await?;

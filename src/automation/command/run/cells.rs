@@ -66,7 +66,7 @@ pub(super) async fn drive(
     let begun = || session.detachable();
     let once_begun = if args.detach { OnceBegun::Leave(&announce) } else { OnceBegun::Follow(&begun) };
     let builds = session.context.state.builds();
-    let baking: Vec<_> = cells.iter().map(|cell| baking_for(&cell.order)).collect();
+    let baking: Vec<_> = cells.iter().map(|cell| baking_for(&cell.order, args.keep_failed)).collect();
     let jobs: Vec<CommandCell<'_>> = cells
         .iter()
         .zip(&places)

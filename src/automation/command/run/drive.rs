@@ -76,7 +76,7 @@ pub(super) async fn drive(
     let job = CommandJob {
         command: &cell.command,
         plan: cell.plan.as_ref(),
-        baking: &baking_for(&cell.order),
+        baking: &baking_for(&cell.order, args.keep_failed),
         order: &cell.order,
         limit: resolved.limit,
         fetch: &resolved.fetch,

@@ -7,7 +7,7 @@ use ::project::command::FolderCommand;
 use ::project::watcher::Watcher;
 use async_trait::async_trait;
 use flow::command::{CommandOutcome, Watch};
-use model::base::text;
+use model::base::{escapes, text};
 use model::event::RunEvent;
 use model::fault::Fault;
 use model::preparation::UserCommand;
@@ -59,7 +59,7 @@ impl<'a> SourceWatch<'a> {
 
 fn names(paths: &[PathBuf]) -> String {
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    text::cut(&names.join(", "), NAMES_SHOWN)
+    escapes::one_line(&text::cut(&names.join(", "), NAMES_SHOWN)).into_owned()
 }
 
 #[async_trait]
@@ -68,7 +68,8 @@ impl Watch for SourceWatch<'_> {
         let (line, exit, took, timed_out) =
             (self.command.line(), outcome.exit.clone(), outcome.took, outcome.timed_out);
         let cancelled = self.session.run.stop.is_cancelled();
-        self.session.run.tell(RunEvent::CommandEnded { line, exit, took, timed_out, cancelled });
+        let memory_limit = outcome.memory_limit;
+        self.session.run.tell(RunEvent::CommandEnded { line, exit, took, timed_out, cancelled, memory_limit });
         if let Some(fault) = outcome.lack() {
             self.session.run.tell(RunEvent::Failed { failure: (&fault).into() });
         }

@@ -51,6 +51,17 @@ pub struct RemoteEntry {
     changed: Time,
 }
 
+impl RemoteEntry {
+    /// What tells the entry with its content from any other, 16 hexadecimal digits: a program that changes either moves the ctime, which none can
+    /// set.
+    pub fn identity(&self) -> String {
+        let target: &[u8] = if let RemoteKind::Link(target) = &self.kind { target } else { b"" };
+        let (seconds, nanoseconds) = self.changed;
+        let about = format!("{} {seconds}.{nanoseconds} {:o} ", HEXLOWER.encode(&self.content), self.mode);
+        HEXLOWER.encode(&local::hash(&[about.as_bytes(), target].concat())[..8])
+    }
+}
+
 /// Seconds and nanoseconds.
 type Time = (i64, u64);
 
@@ -77,6 +88,7 @@ pub struct RemoteTree {
     known_here: HashMap<PathBuf, (Token, Hash)>,
     began: Vec<u8>,
     remembers: bool,
+    damaged: bool,
 }
 
 fn unreadable_listing(what: &str) -> Fault {
@@ -97,54 +109,55 @@ fn path(bytes: &[u8]) -> PathBuf {
 
 /// Reads what `look` printed.
 pub fn read(printed: &[u8]) -> Result<RemoteTree, Fault> {
-    let body = printed.strip_suffix(b"\0").ok_or_else(|| unreadable_listing("it breaks off"))?;
-    let mut records = body.split(|byte| *byte == 0).peekable();
-    let mut sections: HashMap<&[u8], Vec<&[u8]>> = HashMap::new();
-    let mut section: &[u8] = b"";
-    while let Some(record) = records.next() {
-        if let Some(name) = record.strip_prefix(b"=") {
-            section = name;
-            sections.entry(name).or_default();
-            continue;
-        }
-        let into = sections.entry(section).or_default();
-        into.push(record);
-        // The second record of an entry is the target of a link, which may look like a section: it is taken whatever it
-        // holds.
-        if matches!(section, b"now" | b"seen") {
-            into.push(records.next().ok_or_else(|| unreadable_listing("it breaks off"))?);
-        }
-    }
-    if section != b"end" {
-        return Err(unreadable_listing("it breaks off"));
-    }
-    let empty = Vec::new();
-    let of = |name: &str| sections.get(name.as_bytes()).unwrap_or(&empty);
-    let seen = parse_listing(of("seen"))?;
+    let sections = Sections::read(printed).ok_or_else(|| unreadable_listing("it breaks off"))?;
+    let unreadable = || unreadable_listing("an entry");
     // `same` stands in place of `now` if nothing has changed since the listing at the end of the last sync.
-    let now = if sections.contains_key(&b"same"[..]) { seen.clone() } else { parse_listing(of("now"))? };
-    let mut look = RemoteTree { entries: now, remembers: !of("stamp").is_empty(), ..RemoteTree::default() };
-    look.began = of("began").first().map(|began| began.to_vec()).unwrap_or_default();
-    for record in of("sent").iter().chain(of("pending")) {
-        let (place, sent, token) = parse_sent(record).ok_or_else(|| unreadable_listing("what was sent"))?;
-        if let (Some(token), Sent::File(hash)) = (token, sent) {
-            look.known_here.insert(place.clone(), (token, hash));
+    let listing = if sections.has("same") { "seen" } else { "now" };
+    let entries = parse_listing(&sections.records(listing).ok_or_else(unreadable)?).ok_or_else(unreadable)?;
+    let mut look = RemoteTree { entries, ..RemoteTree::default() };
+    look.began = sections.records("began").and_then(|began| Some(began.first()?.to_vec())).unwrap_or_default();
+    // What cannot be read of the records says nothing, and all is compared by content.
+    match look.remember(&sections).is_some() && !sections.has("odd") {
+        true => Ok(look),
+        false => Ok(RemoteTree { entries: look.forget(), began: look.began, damaged: true, ..RemoteTree::default() }),
+    }
+}
+
+/// The parts of what `look` printed, by their names.
+struct Sections<'a>(HashMap<&'a [u8], &'a [u8]>);
+
+impl<'a> Sections<'a> {
+    /// Takes them apart; none where they break off.
+    fn read(mut printed: &'a [u8]) -> Option<Self> {
+        let mut sections = HashMap::new();
+        loop {
+            let (head, rest) = printed.split_at_checked(printed.iter().position(|byte| *byte == 0)?)?;
+            let (name, bytes) = std::str::from_utf8(head.strip_prefix(b"=")?).ok()?.split_once(' ')?;
+            // What a section holds may look like another one, and is taken whatever it is.
+            let (body, behind) = rest.get(1..)?.split_at_checked(bytes.parse().ok()?)?;
+            sections.insert(name.as_bytes(), body);
+            if name == "end" {
+                return behind.is_empty().then_some(Self(sections));
+            }
+            printed = behind;
         }
-        look.sent.entry(place).or_default().insert(sent);
     }
-    // The machine removes `pending` last. While it is there, the other sections may belong to different syncs, and a
-    // path may have two hashes: then no content is taken as known.
-    let interrupted = !of("pending").is_empty();
-    let stamp = of("stamp").first().and_then(|stamp| parse_time(stamp));
-    if let (Some(stamp), false) = (stamp, interrupted) {
-        let fresh: HashMap<PathBuf, &[u8]> = of("fresh").iter().filter_map(|record| parse_fresh(record)).collect();
-        look.recall(&seen, &fresh, stamp);
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name.as_bytes())
     }
-    Ok(look)
+
+    /// The records of a section; none where the last one is not whole.
+    fn records(&self, name: &str) -> Option<Vec<&'a [u8]>> {
+        match self.0.get(name.as_bytes()).copied().unwrap_or_default() {
+            [] => Some(Vec::new()),
+            body => Some(body.strip_suffix(b"\0")?.split(|byte| *byte == 0).collect()),
+        }
+    }
 }
 
 /// The entries of a listing, in which each has two records: itself, and the target of a link.
-fn parse_listing(records: &[&[u8]]) -> Result<BTreeMap<PathBuf, RemoteEntry>, Fault> {
+fn parse_listing(records: &[&[u8]]) -> Option<BTreeMap<PathBuf, RemoteEntry>> {
     let entry = |record: &[u8], target: &[u8]| {
         let fields: Vec<&[u8]> = record.splitn(7, |byte| *byte == b' ').collect();
         let [kind, mode, size, inode, content, changed, name] = fields.as_slice() else { return None };
@@ -159,8 +172,8 @@ fn parse_listing(records: &[&[u8]]) -> Result<BTreeMap<PathBuf, RemoteEntry>, Fa
         let size = std::str::from_utf8(size).ok()?.parse().ok()?;
         Some((path(name), RemoteEntry { kind, mode, size, content, changed: parse_time(changed)? }))
     };
-    let pairs = records.chunks_exact(2);
-    pairs.map(|pair| entry(pair[0], pair[1]).ok_or_else(|| unreadable_listing("an entry"))).collect()
+    let pairs = records.chunks(2);
+    pairs.map(|pair| entry(pair.first().copied()?, pair.get(1).copied()?)).collect()
 }
 
 /// Reads a record of `sent` or `pending`: `KIND HASH PATH`, or `F HASH TOKEN PATH` of a file that need not be read here again.
@@ -175,7 +188,8 @@ fn parse_sent(record: &[u8]) -> Option<(PathBuf, Sent, Option<Token>)> {
         }
         b"f" => Sent::File(unhex(hash)?),
         b"l" => Sent::Link(unhex(hash)?),
-        _ => Sent::Folder,
+        b"d" => Sent::Folder,
+        _ => return None,
     };
     Some((path(name), sent, None))
 }
@@ -199,6 +213,45 @@ impl RemoteTree {
     /// Whether the machine remembers a sync that ended.
     pub fn remembers(&self) -> bool {
         self.remembers
+    }
+
+    /// Whether something that is no record of a sync was found in the place of one.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    /// Takes over what the records say; none where one of them cannot be read.
+    fn remember(&mut self, sections: &Sections<'_>) -> Option<()> {
+        let (sent, pending) = (sections.records("sent")?, sections.records("pending")?);
+        for record in sent.iter().chain(&pending) {
+            let (place, sent, token) = parse_sent(record)?;
+            if let (Some(token), Sent::File(hash)) = (token, sent) {
+                self.known_here.insert(place.clone(), (token, hash));
+            }
+            self.sent.entry(place).or_default().insert(sent);
+        }
+        let (seen, fresh) = (parse_listing(&sections.records("seen")?)?, sections.records("fresh")?);
+        let fresh = fresh.into_iter().map(parse_fresh).collect::<Option<HashMap<PathBuf, &[u8]>>>()?;
+        let stamps = sections.records("stamp")?;
+        let stamp = stamps.first().map(|stamp| parse_time(stamp).ok_or(())).transpose().ok()?;
+        self.remembers = stamp.is_some();
+        // The machine removes `pending` last. While it is there, the other sections may belong to different syncs, and a
+        // path may have two hashes: then no content is taken as known.
+        if let (Some(stamp), true) = (stamp, pending.is_empty()) {
+            self.recall(&seen, &fresh, stamp);
+        }
+        Some(())
+    }
+
+    /// The entries, without a word about their content.
+    fn forget(&mut self) -> BTreeMap<PathBuf, RemoteEntry> {
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in entries.values_mut() {
+            if let RemoteKind::File(known) = &mut entry.kind {
+                *known = None;
+            }
+        }
+        entries
     }
 
     /// What a file here looked like when a sync read it, and the hash that it had.
@@ -277,11 +330,15 @@ mod tests {
     fn look(now: &str, seen: &str, fresh: &str, stamp: &str, pending: &str) -> RemoteTree {
         let hash = local::hex(&local::hash(b"x"));
         let sent = format!("f {hash} a\0d - d\0");
-        let now = if now == seen { "=same\0".to_owned() } else { format!("=now\0{now}") };
-        let text = format!(
-            "=began\0200.5\0{now}=stamp\0{stamp}\0=seen\0{seen}=fresh\0{fresh}=sent\0{sent}=pending\0{pending}=end\0"
-        );
-        read(text.as_bytes()).unwrap()
+        let now = if now == seen { ("same", "") } else { ("now", now) };
+        let stamp = format!("{stamp}\0");
+        let rest = [("stamp", &*stamp), ("seen", seen), ("fresh", fresh), ("sent", &*sent), ("pending", pending)];
+        read(printed(&[&[("began", "200.5\0"), now][..], &rest, &[("end", "")]].concat()).as_bytes()).unwrap()
+    }
+
+    /// Sections as a machine prints them.
+    fn printed(sections: &[(&str, &str)]) -> String {
+        sections.iter().map(|(name, body)| format!("={name} {}\0{body}", body.len())).collect()
     }
 
     fn file(size: u64, inode: u64, content: &str, changed: &str) -> String {
@@ -320,14 +377,45 @@ mod tests {
 
     #[test]
     fn a_listing_that_breaks_off_is_refused_whatever_stands_in_it() {
-        let whole = format!("=began\01\0=now\0{}l 777 3 1 1.0 1.0 b\0=end\0=end\0", file(1, 1, "1.0", "1.0"));
+        let now = format!("{}l 777 3 1 1.0 1.0 b\0=end 0\0", file(1, 1, "1.0", "1.0"));
+        let whole = printed(&[("began", "1\0"), ("now", &now), ("end", "")]);
         let look = read(whole.as_bytes()).unwrap();
-        assert_eq!(look.entries[Path::new("b")].kind, RemoteKind::Link(b"=end".to_vec()));
+        assert_eq!(look.entries[Path::new("b")].kind, RemoteKind::Link(b"=end 0".to_vec()));
         for length in 0..whole.len() {
             assert!(read(&whole.as_bytes()[..length]).is_err(), "{length}");
         }
         for bad in ["f 644 1 1 1.0 a", "f 999 1 1 1.0 1.0 a", "f 644 x 1 1.0 1.0 a", "f 644 1 1 1.0 soon a"] {
-            assert!(read(format!("=now\0{bad}\0\0=end\0").as_bytes()).is_err(), "{bad}");
+            let now = format!("{bad}\0\0");
+            assert!(read(printed(&[("now", &now), ("end", "")]).as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn records_that_cannot_be_read_are_as_good_as_none() {
+        let then = file(1, 7, "90.0", "100.0");
+        let sent = format!("f {} a\0", local::hex(&local::hash(b"x")));
+        let well = [("now", &*then), ("stamp", "200.0\0"), ("seen", &*then), ("fresh", ""), ("sent", &*sent)];
+        let with = |name: &str, body: &str| {
+            let mut sections: Vec<(&str, &str)> = well.into_iter().filter(|(other, _)| *other != name).collect();
+            sections.extend([(name, body), ("end", "")]);
+            read(printed(&sections).as_bytes()).unwrap()
+        };
+        let look = with("pending", "");
+        assert!(known(&look) && look.remembers() && !look.is_damaged());
+        for (name, body) in [
+            ("sent", "\0\0\0"),
+            ("sent", "f 12 a\0"),
+            ("sent", &sent[..sent.len() - 1]),
+            ("pending", "=end 0\0"),
+            ("seen", "garbage"),
+            ("seen", &then[..then.len() - 1]),
+            ("fresh", "1\0"),
+            ("stamp", "soon\0"),
+            ("odd", ""),
+        ] {
+            let look = with(name, body);
+            assert!(look.is_damaged() && !look.remembers() && !known(&look), "{name} {body:?}");
+            assert!(look.sent.is_empty() && look.entries.len() == 1, "{name} {body:?}");
         }
     }
 

@@ -345,6 +345,7 @@ impl Provider for Ec2Provider {
             sharing: Some(self),
             hardware: Some(self),
             volumes: None,
+            memory: None,
             boot: Some(self),
             notices: Some(self),
             survey: Some(self),

@@ -119,9 +119,10 @@ fn bake_expiry(platform: Platform) -> Duration {
     Duration::from_secs(hours * 3600)
 }
 
-/// How to bake the image of a machine that is ordered, on the provider's usual hardware and within the order's limit.
+/// How to bake the image of a machine that is ordered, on the provider's usual hardware and within the order's limit. The machine of a step that fails
+/// is kept for so long, where that is wanted.
 pub fn baking_for(order: &Order, keep_failed: Option<Duration>) -> BakeOptions {
-    let expiry = bake_expiry(order.platform);
+    let expiry = bake_expiry(order.platform) + keep_failed.unwrap_or_default();
     BakeOptions { keep_failed, expiry, hardware: Hardware::default(), max_cost: order.max_cost }
 }
 

@@ -30,7 +30,7 @@ use crate::task::script;
 pub struct BakeOptions {
     /// How long the machine of a failed step stays, to be looked at; none for not at all.
     pub keep_failed: Option<Duration>,
-    /// How long a step's machine may live.
+    /// How long a step's machine may live at most, kept or not.
     pub expiry: Duration,
     /// The kind of computer that the steps run on.
     pub hardware: Hardware,
@@ -226,7 +226,8 @@ async fn bake_on_machine(
 }
 
 async fn keep(run: &Run, mut lease: Lease, span: Duration, fault: Fault) -> Fault {
-    lease.machine.expires_at = saturating_add(run.now(), span);
+    // What it was told at its launch of its end holds whatever comes later.
+    lease.machine.expires_at = saturating_add(run.now(), span).min(lease.machine.expires_at);
     match lease.leave().await {
         Ok(machine) => {
             let (called, expires_at) = (machine.called(), machine.expires_at);

@@ -115,9 +115,9 @@ enum Command {
     /// Remove everything that the tool keeps on this computer
     ///
     /// Machines, images, runs, keys, settings, the record, and the completions that `completions --install` wrote: machines are ended, and
-    /// files removed as the user who owns them. With `--state-path` that directory alone. Of an ordinary user's images most belong to ids that only the tool can act for, so that `rm -rf` fails. Asks
-    /// first, on a terminal. Refused while a run is at work, and while something on EC2 or on a machine of somebody
-    /// else's is recorded as left behind.
+    /// files removed as the user who owns them. With `--state-path` that directory alone. Of an ordinary user's images most belong to ids that
+    /// only the tool can act for, so that `rm -rf` fails. Asks first, on a terminal. Refused while a run is at work, and while something on
+    /// EC2 or on a machine of somebody else's is recorded as left behind.
     Uninstall(command::uninstall::Args),
     /// Say whether there is a newer version of this tool, and what installs it
     ///

@@ -178,6 +178,9 @@ fn the_list_of_runs_says_what_was_tested_and_what_came_of_it() {
     let other = past.run(1, "image build");
     let damaged = past.run(0, "run-tests-linux");
     past.write(&damaged, "{");
+    let journal = past.state.journal().unwrap();
+    let failed = journal.run(&past.run(2, "image build")).unwrap().unwrap();
+    journal.update_run(&RunRecord { summary: Some("a long reason ".repeat(100)), ..failed }).unwrap();
     let text = past.place.run(&["runs", "list"]).expect(0).text();
     let line = |id: &RunId| {
         text.lines()
@@ -191,6 +194,7 @@ fn the_list_of_runs_says_what_was_tested_and_what_came_of_it() {
     assert_eq!(line(&tested), "3d ago passed 2 passed hg 7.2 0123456789ab debian12 12m 34s");
     assert_eq!(line(&other), "1d ago exit 0 image build: ready 12m 34s");
     assert!(line(&damaged).ends_with("exit 0 run-tests-linux: ready 12m 34s"), "{text}");
+    assert!(text.lines().all(|line| line.len() < 200), "a long reason does not move the other columns: {text}");
     let runs = past.place.json(&["runs", "list", "--json"]);
     let run = runs.as_array().unwrap().iter().find(|run| run["id"] == tested.as_str()).unwrap();
     assert_eq!(

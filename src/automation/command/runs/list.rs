@@ -16,6 +16,9 @@ use crate::command::runs::{RunRow, find_machine};
 use crate::compose::Context;
 use crate::ui::table;
 
+/// How many bytes of what was done are shown: the fault that ended a bake has many lines, and `runs show` has all of it.
+const WHAT_SHOWN: usize = 80;
+
 /// `runs list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -92,7 +95,7 @@ impl ListedRun<'_> {
             text::ago(record.started_at, now),
             self.standing(now),
             tests.unwrap_or_default(),
-            self.what(),
+            text::cut(&self.what(), WHAT_SHOWN),
             distro.unwrap_or_default(),
             took.unwrap_or_default(),
         ]

@@ -123,6 +123,15 @@ EOF
     if [ -s /run/sshd.pid ]; then kill -HUP "$(cat /run/sshd.pid)" 2>/dev/null || true; fi
 }
 
+# Removes the folders in which runs worked on the machine that this one's image was made of, with the sources that they were sent. Their
+# scripts mark them.
+drop_work() {
+    local marker
+    for marker in /*/.made-by-automation /var/tmp/*/.made-by-automation; do
+        if [ -f "$marker" ] && [ ! -L "${marker%/*}" ]; then rm -rf --one-file-system -- "${marker%/*}"; fi
+    done
+}
+
 machine=$(value machine)
 user=$(value user)
 state=$states/${machine:-unknown}
@@ -134,6 +143,8 @@ if ! arm; then
     exit 0
 fi
 if [ ! -e "$state/keys" ]; then
+    # Before anybody can log in.
+    drop_work
     if take_keys; then
         touch "$state/keys"
         # The states of the machines that this one's image was made of.

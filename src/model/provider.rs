@@ -196,7 +196,7 @@ pub trait ImageStore: Send + Sync {
     fn plan_snapshot(&self, taken: &MachineId) -> Vec<PlannedResource>;
 
     /// Makes an image of the file system of a machine that is up, as it is at one moment, and leaves the machine as it is. What belongs to
-    /// that machine alone stays out of it: keys, the folders of runs, what its own life is kept by. After an error all that was begun
+    /// that machine alone is on no machine of it: keys, the folders of runs and those in which they worked, what its own life is kept by. After an error all that was begun
     /// is in the journal, under the id `taken`.
     async fn take_snapshot(
         &self,

@@ -19,6 +19,9 @@ fn the_state_of_a_machine_becomes_an_image_of_the_account() {
     let changes =
         "sudo sh -c 'echo words >/opt/words; mkdir -p /home/hg/.ssh; echo key >/home/hg/.ssh/authorized_keys'";
     exec(&id, changes).expect(0);
+    let work = "/var/tmp/automation-work";
+    let left = format!("mkdir -p {work}/src && touch {work}/.made-by-automation && echo secret >{work}/src/.env");
+    exec(&id, &left).expect(0);
     let made = world.strictly("machine", &["snapshot", &id, "built-once", "--json"]).expect(0).json();
     assert_eq!((&made["name"], &made["snapshot"]["machine"]), (&"built-once".into(), &id.as_str().into()));
     assert!(made["locator"].as_str().unwrap().starts_with("ami-"), "{made}");
@@ -27,6 +30,7 @@ fn the_state_of_a_machine_becomes_an_image_of_the_account() {
         exec(&id, "cat /home/hg/.ssh/authorized_keys; test -s /etc/ssh/hg_host_ed25519_key").expect(0).text(),
         "key\n"
     );
+    exec(&id, &format!("test -e {work}/src/.env")).expect(0);
     world.tool(&["machine", "snapshot", &id, "built-once"]).expect(2).tells(&["--replace"]);
     let listed = world.tool(&["image", "list", "--json"]).expect(0).json();
     let ours: Vec<_> = listed.as_array().unwrap().iter().filter(|image| image["name"] == "built-once").collect();
@@ -36,6 +40,8 @@ fn the_state_of_a_machine_becomes_an_image_of_the_account() {
     let other = up(&["--image", "built-once"]);
     let check = "cat /opt/words; test ! -e /home/hg/.ssh/authorized_keys; sudo ls /var/lib/hg-automation";
     assert_eq!(exec(&other, check).expect(0).text(), format!("words\n{other}\n"));
+    // Where runs worked nothing is left.
+    exec(&other, &format!("test ! -e {work}")).expect(0);
     let removed = world.tool(&["image", "rm", "--yes", "built-once"]);
     assert!(removed.code() != 0 && removed.stderr.contains("in use"), "{}", removed.stderr);
     world.tool(&["machine", "down", &other]).expect(0);

@@ -77,6 +77,33 @@ fn the_state_of_a_machine_becomes_an_image() {
 }
 
 #[test]
+fn what_runs_left_on_a_machine_is_on_none_of_its_image() {
+    let place = place();
+    let id = place.up(&[]);
+    let source = place.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join(".env"), "PASSWORD=of-mine").unwrap();
+    let run = |machine: &str, line: &str| {
+        let words = ["run", "--machine", machine, "--source", source.to_str().unwrap(), "--allow-file", ".env"];
+        place.run(&[&words[..], &["--shell", line]].concat()).expect(0);
+    };
+    run(&id, "cat .env >left");
+    let work = "/var/tmp/automation-work";
+    let there = ["test", "-e", &format!("{work}/src/left")];
+    place.exec(&id, &there).expect(0);
+    place.run(&["machine", "snapshot", &id, "after-a-run"]).expect(0);
+    // The machine itself loses nothing.
+    place.exec(&id, &there).expect(0);
+    place.run(&["machine", "down", &id]).expect(0);
+    let copy = place.up(&["--image", "after-a-run"]);
+    let search = "! ls -d /var/tmp/automation-work && ! grep -rsl PASSWORD=of-mine /var /home /tmp /opt /srv /root";
+    place.exec(&copy, &["sudo", "sh", "-c", search]).expect(0);
+    run(&copy, "test -e .env && ! test -e left");
+    place.run(&["machine", "down", &copy]).expect(0);
+    place.assert_clean();
+}
+
+#[test]
 fn a_machine_stands_still_while_its_files_are_copied() {
     let place = place();
     let id = place.up(&[]);

@@ -106,8 +106,12 @@ const OF_MACHINE: [&str; 2] = ["etc/ssh/hg-authorized-keys", "var/lib/hg-automat
 const RUN_FOLDER: &str = "hg-automation-";
 const DRIVE: &str = "srv/windows/drive_c";
 
+/// The file by which the scripts of runners mark a folder that they made to work in, and the folders in which they make such.
+const WORK_MARKER: &str = ".made-by-automation";
+const WORK_PLACES: [&str; 3] = ["", "var/tmp", DRIVE];
+
 /// Removes from the state of a machine what must not be on those that boot from it: all that [`strip`] removes, the keys that somebody
-/// let in, and the folders of runs.
+/// let in, the folders of runs, and those in which they worked, with the sources that were sent and what was left there.
 pub(crate) fn strip_snapshot(root: &Path) -> std::io::Result<()> {
     strip(root)?;
     let homes = entries_of(&root.join("home"))?.into_iter().map(|entry| entry.path());
@@ -128,15 +132,26 @@ pub(crate) fn strip_snapshot(root: &Path) -> std::io::Result<()> {
             removal::remove_tree(&folder)?;
         }
     }
-    let drive = root.join(DRIVE);
-    if is_reached(root, &drive) {
-        for entry in entries_of(&drive)? {
-            if entry.file_name().to_string_lossy().starts_with(RUN_FOLDER) {
-                remove_entry(&entry)?;
+    for entry in entries_below(root, DRIVE)? {
+        if entry.file_name().to_string_lossy().starts_with(RUN_FOLDER) {
+            remove_entry(&entry)?;
+        }
+    }
+    for place in WORK_PLACES {
+        for entry in entries_below(root, place)? {
+            let marked = std::fs::symlink_metadata(entry.path().join(WORK_MARKER)).is_ok_and(|found| found.is_file());
+            if marked && entry.file_type()?.is_dir() {
+                removal::remove_tree(&entry.path())?;
             }
         }
     }
     Ok(())
+}
+
+/// The entries of a folder below `root`; none where there is no such folder, or only by a link.
+fn entries_below(root: &Path, folder: &str) -> std::io::Result<Vec<std::fs::DirEntry>> {
+    let folder = root.join(folder);
+    if is_reached(root, &folder.join(WORK_MARKER)) { entries_of(&folder) } else { Ok(Vec::new()) }
 }
 
 /// Whether the folders on the way from `root` to `path` are folders and no links.
@@ -225,6 +240,22 @@ mod tests {
     }
 
     #[test]
+    fn the_state_of_a_machine_holds_no_folder_in_which_runs_worked() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for inner in ["work/src", "var/tmp/automation-work/src", "var/tmp/mine", "opt/work"] {
+            std::fs::create_dir_all(root.join(inner)).unwrap();
+        }
+        for marked in ["work", "var/tmp/automation-work", "opt/work"] {
+            std::fs::write(root.join(marked).join(WORK_MARKER), "/tmp/hg-automation-x\n").unwrap();
+        }
+        std::fs::write(root.join("var/tmp/automation-work/src/.env"), "SECRET=x").unwrap();
+        strip_snapshot(root).unwrap();
+        assert!(!root.join("work").exists() && !root.join("var/tmp/automation-work").exists());
+        assert!(root.join("var/tmp/mine").exists() && root.join("opt/work").exists(), "no runner works there");
+    }
+
+    #[test]
     fn the_state_of_a_machine_holds_no_keys_and_nothing_outside_is_touched() {
         let folder = tempfile::tempdir().unwrap();
         let (root, outside) = (folder.path().join("fs"), folder.path().join("outside"));
@@ -242,11 +273,17 @@ mod tests {
         }
         std::fs::write(outside.join(".ssh/authorized_keys"), "x").unwrap();
         std::fs::create_dir_all(outside.join("lib/hg-automation")).unwrap();
+        for work in [root.join("work"), outside.join("tmp/work")] {
+            std::fs::create_dir_all(work.join("src")).unwrap();
+            std::fs::write(work.join(WORK_MARKER), "").unwrap();
+        }
+        std::os::unix::fs::symlink(outside.join("tmp/work"), root.join("linked")).unwrap();
         strip_snapshot(&root).unwrap();
         for gone in keys.into_iter().chain(["home/hg/.ssh/authorized_keys2", "srv/windows/drive_c/hg-automation-x"]) {
             assert!(!root.join(gone).exists(), "{gone}");
         }
         assert!(root.join("home/hg/.ssh/config").exists());
+        assert!(!root.join("work").exists() && root.join("linked").exists() && outside.join("tmp/work/src").exists());
         assert!(outside.join(".ssh/authorized_keys").exists() && outside.join("lib/hg-automation").exists());
     }
 }

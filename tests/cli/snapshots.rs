@@ -136,6 +136,18 @@ fn what_cannot_be_an_image_is_refused_before_anything_is_made() {
     {
         place.run(&["machine", "snapshot", &id, "--", name]).expect(2);
     }
+    // Of what means something by itself, or without the definitions of this place.
+    for (name, why) in [
+        ("latest", "the newest one"),
+        ("debian12", "the name of a distribution"),
+        ("server2022", "the name of a distribution"),
+        ("plain", "the definition `plain`"),
+        ("bare", "the definition `bare`"),
+        ("windows-dev", "the definition `windows-dev`"),
+        ("plain-debian13", "the definition `plain`"),
+    ] {
+        place.run(&["machine", "snapshot", &id, name]).expect(2).tells(&[&format!("`{name}` is"), why]);
+    }
     place.run(&["machine", "snapshot", "nobody", "x-1"]).expect(2);
     place.run(&["machine", "snapshot", &id, "mine"]).expect(0);
     place.run(&["machine", "snapshot", &id, "mine"]).expect(2).tells(&["--replace"]);

@@ -17,7 +17,7 @@ const LONGEST: usize = 32;
 /// What ids of machines begin with: a name that does would pass for one.
 const OF_IDS: &str = "hg-";
 
-/// Words that mean a machine by themselves.
+/// Words that mean a machine, a run or an image by themselves.
 const TAKEN_WORDS: [&str; 1] = ["latest"];
 
 const FIRST: [&str; 48] = [
@@ -132,6 +132,9 @@ pub enum InvalidImageName {
     /// It would pass for something else.
     #[error("`{0}` is not a name: it would be taken for a machine, or for the first digits of a fingerprint")]
     Ambiguous(String),
+    /// It is a word of ours.
+    #[error("`{0}` is not a name: everywhere it means the newest one")]
+    Word(String),
 }
 
 impl FromStr for ImageName {
@@ -148,6 +151,7 @@ impl FromStr for ImageName {
             _ if text.starts_with(OF_IDS) || text.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 Err(InvalidImageName::Ambiguous(text.to_owned()))
             }
+            _ if TAKEN_WORDS.contains(&text) => Err(InvalidImageName::Word(text.to_owned())),
             _ => Ok(Self(text.to_owned())),
         }
     }
@@ -188,9 +192,22 @@ mod tests {
             assert!(good.parse::<ImageName>().is_ok(), "{good}");
         }
         let long = "a".repeat(49);
-        for bad in
-            ["", "Built", "a b", "-a", "a-", "a--b", "../x", "1st", "a_b", "hg-0123456789", "cafe", "bad0", &long]
-        {
+        for bad in [
+            "",
+            "Built",
+            "a b",
+            "-a",
+            "a-",
+            "a--b",
+            "../x",
+            "1st",
+            "a_b",
+            "hg-0123456789",
+            "cafe",
+            "bad0",
+            "latest",
+            &long,
+        ] {
             assert!(bad.parse::<ImageName>().is_err(), "{bad}");
         }
     }

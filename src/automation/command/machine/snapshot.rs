@@ -62,18 +62,30 @@ fn refuse_unfit(context: &Context, machine: &Machine) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Refuses a name that a definition has, or that images of one have or may get.
+/// Refuses a name that means something already: a distribution, a definition, an image that one has or may get. The built-in ones count
+/// with definitions of the user's own as well: without those the name would mean them.
 fn refuse_name(context: &Context, name: &ImageName) -> Result<(), Fault> {
-    for definition in context.definition_names()? {
-        let distros = context.definition(&definition)?.distros();
-        let mut of_images = distros.iter().map(|distro| format!("{definition}-{distro}"));
-        let is_image = of_images.any(|image| name.as_str() == image || name.as_str().starts_with(&format!("{image}-")));
-        if definition == name.as_str() || is_image {
-            return Err(Fault::usage(format!("`{name}` is a name of images of the definition `{definition}`"))
-                .hint("Give another name."));
+    let own = context.definition_names()?.into_iter().map(|of| (context.definition(&of), of));
+    let built_in = project::image::names(None)?.into_iter().map(|of| (project::image::load(None, &of), of));
+    for (definition, of) in own.chain(built_in) {
+        if let Some(meaning) = meaning(name.as_str(), &of, &definition?.distros()) {
+            return Err(Fault::usage(format!("`{name}` is {meaning}")).hint("Give another name."));
         }
     }
     Ok(())
+}
+
+/// What `name` means by the definition that is called `definition`, for `distros`.
+fn meaning(name: &str, definition: &str, distros: &[String]) -> Option<String> {
+    let of_images = |distro: &String| {
+        let image = format!("{definition}-{distro}");
+        name == image || name.starts_with(&format!("{image}-"))
+    };
+    if distros.iter().any(|distro| distro == name) {
+        return Some("the name of a distribution".to_owned());
+    }
+    let is_image = definition == name || distros.iter().any(of_images);
+    is_image.then(|| format!("a name of images of the definition `{definition}`"))
 }
 
 async fn make(session: &Session, machine: &Machine, args: &Args, replaced: Vec<ImageRecord>) -> Result<Ending, Fault> {

@@ -296,6 +296,30 @@ fn what_a_driver_knew_when_it_was_killed_counts_where_its_machine_is_gone() {
 }
 
 #[test]
+fn whoever_only_attached_leaves_the_run_at_work() {
+    let story = Story::new();
+    let run = story.detached(&[]);
+    let place = &story.place;
+    for verb in ["attach", "wait"] {
+        let driving = place.start(&["runs", verb, &run]);
+        driving.wait_for("Following run");
+        let looking = place.start(&["runs", "attach", &run]);
+        looking.wait_for("is at work elsewhere");
+        let (attach, cancel) = (format!("runs attach {run}"), format!("runs cancel {run}"));
+        looking.signal(Signal::INT);
+        looking.end_within(LIMIT).expect(130).tells(&["The run goes on", &attach, &cancel]);
+        assert_eq!(story.shown(&run)["alive"], true);
+        driving.signal(Signal::INT);
+        driving.end_within(LIMIT).expect(6).tells(&["goes on", &attach, &cancel]);
+        let shown = story.shown(&run);
+        assert_eq!((&shown["state"], &shown["alive"]), (&"detached".into(), &false.into()), "{shown}");
+    }
+    story.go();
+    place.run(&["runs", "attach", &run]).expect(0).tells(&["1 passed"]);
+    story.passed(&run);
+}
+
+#[test]
 fn of_two_that_attach_one_drives_and_the_other_takes_over() {
     let story = Story::new();
     let run = story.detached(&[]);

@@ -119,7 +119,7 @@ impl Session {
         let dir = context.state.create_run(&id)?;
         let driving = dir.lock_driver()?.ok_or_else(|| Fault::outside(format!("another process drives run {id}")))?;
         context.journal.store_run(&record)?;
-        Self::with(context, site, dir, record, driving)
+        Self::with(context, site, dir, record, (driving, false))
     }
 
     /// Goes on with a run that another process began: this process drives it from now on, on machines of `kind`.
@@ -135,13 +135,20 @@ impl Session {
         // A detached run stays `Detached` in the record: its machine lives on whatever becomes of this driver.
         let record = RunRecord { driver: state::process::current()?, ..record };
         context.journal.update_run(&record)?;
-        let mut session = Self::with(context, site, dir, record, driving)?;
+        let mut session = Self::with(context, site, dir, record, (driving, true))?;
         session.shows_output = shows_output;
         session.detachable.cancel();
         Ok(session)
     }
 
-    fn with(context: Context, site: Site, dir: RunDir, record: RunRecord, driving: Lock) -> Result<Self, Fault> {
+    /// `attached` says whether another process began the run.
+    fn with(
+        context: Context,
+        site: Site,
+        dir: RunDir,
+        record: RunRecord,
+        (driving, attached): (Lock, bool),
+    ) -> Result<Self, Fault> {
         let teller = context.teller();
         let log = Arc::new(RunLog::start(&dir, Box::new(move |trouble| teller.tell(trouble)))?);
         let tee = Tee { screen: Arc::clone(&context.screen), log: Arc::clone(&log) };
@@ -151,6 +158,7 @@ impl Session {
             stop: run.stop.clone(),
             detach: run.detach.clone(),
             detachable: detachable.clone(),
+            attached,
             screen: Arc::clone(&context.screen),
             clean: context.to_type(&format!("audit --fix --run {}", record.id)),
             attach: context.to_type(&format!("runs attach {}", record.id)),

@@ -1,6 +1,7 @@
 //! The effects of Ctrl-C, SIGTERM and SIGHUP: the first asks the run to stop, the second leaves at once. While tests
-//! run by themselves on a machine, Ctrl-C on a terminal asks what to do, and closing the terminal detaches. A signal
-//! that our parent made us ignore, as `nohup` does, stays ignored.
+//! run by themselves on a machine, Ctrl-C on a terminal asks what to do, and closing the terminal detaches. Without a
+//! terminal, whoever only attached to a run leaves it by SIGINT. A signal that our parent made us ignore, as `nohup`
+//! does, stays ignored.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub struct SignalTargets {
     pub detach: CancellationToken,
     /// Cancelled by the run as soon as its task goes on without a driver.
     pub detachable: CancellationToken,
+    /// Whether another process began the run: its task goes on without a driver, and this one only attached.
+    pub attached: bool,
     /// The screen on which the run shows its events.
     pub screen: Arc<Screen>,
     /// The command that cleans up.
@@ -120,6 +123,8 @@ pub fn watch(run: SignalTargets) -> Result<(), Fault> {
                     let choice = run.ask(&mut signals).await;
                     run.apply(choice);
                 }
+                // It asked to see the run, not to end it.
+                StopSignal::Interrupt if run.attached => run.apply(InterruptChoice::Detach),
                 _ => run.apply(InterruptChoice::Cancel),
             }
         }

@@ -28,6 +28,7 @@ use crate::command::run::RUN;
 use crate::command::runs::chosen::choose_task_run;
 use crate::command::runs::viewer::RunViewer;
 use crate::command::session::Session;
+use crate::command::signals::until_signal;
 use crate::command::testing::{CellFolder, Reports, conclude, conclude_cells};
 use crate::compose::Context;
 
@@ -57,25 +58,45 @@ pub(crate) async fn run(context: Context, args: &Args, shows_output: bool) -> Re
 async fn follow(context: Context, args: &Args, id: &RunId, shows_output: bool) -> Result<i32, Fault> {
     let dir = context.state.run(id)?;
     let mut viewer = RunViewer::new(dir.clone(), shows_output);
-    let mut announced = false;
-    let screen = Arc::clone(&context.screen);
-    loop {
-        // Its machines may be ending still; another process sees to that.
-        let record = super::record(&context, id)?;
-        if record.has_ended() {
-            viewer.show(&screen)?;
-            return show_ended(&context, &record, &dir, &args.reports);
-        }
-        if let Some((record, driving)) = take_over(&context, &dir)?.filter(|(record, _)| !record.has_ended()) {
-            viewer.show(&screen)?;
+    let typed = |verb: &str| context.to_type(&format!("runs {verb} {id}"));
+    let left = format!("The run goes on: `{}` follows it, `{}` ends it.", typed("attach"), typed("cancel"));
+    match until_signal(until_undriven(&context, &dir, &mut viewer), &left).await? {
+        Undriven::Ended(record) => show_ended(&context, &record, &dir, &args.reports),
+        Undriven::Ours(record, driving) => {
             let parting = Arc::new(context.parting(args.parting.wait_gone));
             let drive = Drive { reports: &args.reports, shows_output, cancels: false, parting };
-            return drive.run(context, record, driving).await;
+            drive.run(context, record, driving).await
+        }
+    }
+}
+
+/// A run that no other process drives.
+enum Undriven {
+    /// It has ended.
+    Ended(RunRecord),
+    /// It is this process's to drive.
+    Ours(RunRecord, Lock),
+}
+
+/// Follows the log of a run for as long as another process drives it.
+async fn until_undriven(context: &Context, dir: &RunDir, viewer: &mut RunViewer) -> Result<Undriven, Fault> {
+    let (id, screen) = (dir.id(), &context.screen);
+    let mut announced = false;
+    loop {
+        // Its machines may be ending still; another process sees to that.
+        let record = super::record(context, id)?;
+        if record.has_ended() {
+            viewer.show(screen)?;
+            return Ok(Undriven::Ended(record));
+        }
+        if let Some((record, driving)) = take_over(context, dir)?.filter(|(record, _)| !record.has_ended()) {
+            viewer.show(screen)?;
+            return Ok(Undriven::Ours(record, driving));
         }
         if !std::mem::replace(&mut announced, true) {
-            context.screen.message(&format!("Run {id} is at work elsewhere; its log is followed."));
+            screen.message(&format!("Run {id} is at work elsewhere; its log is followed."));
         }
-        viewer.show(&screen)?;
+        viewer.show(screen)?;
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Ending machines on somebody's word, whichever run made them.
 
+use model::base::id::RunId;
 use model::fault::Fault;
 use model::journal::ResourceFilter;
 use model::machine::Machine;
@@ -25,15 +26,15 @@ pub enum Ended {
     Failed(Fault),
 }
 
-/// The first of `machines` that a run is using: one that is driven, or whose tests were left to the machine.
-pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<&'a Machine>, Fault> {
+/// The first of `machines` that a run is using, and that run: one that is driven, or whose tests were left to the machine.
+pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<(&'a Machine, RunId)>, Fault> {
     let all = estate.journal.machines()?;
     for machine in machines {
         // A run that did not make the machine has a record of its own of it.
         let found = all.iter().filter(|other| other.provider.machines_stay() && other.address == machine.address);
         for there in found.chain([machine]) {
             if estate.journal.run(&there.run)?.is_some_and(|run| is_used(estate, &run, there)) {
-                return Ok(Some(machine));
+                return Ok(Some((machine, there.run.clone())));
             }
         }
     }

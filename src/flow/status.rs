@@ -47,7 +47,7 @@ pub struct Overview {
 /// Looks, without a call of a provider whose machines cost nothing. A provider that cannot be asked is reported, and what its
 /// machines cost is not known then.
 pub async fn overview(estate: &Estate<'_>) -> Result<Overview, Fault> {
-    let stored = estate.journal.machines()?;
+    let stored = Machine::each_once(estate.journal.machines()?);
     let unused = down::unused(estate)?;
     let costs = stored.iter().any(|machine| machine.provider.costs());
     let seen = if costs { survey(estate).await } else { Vec::new() };

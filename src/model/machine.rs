@@ -227,6 +227,18 @@ impl Machine {
         is_over.then(|| format!("the time of {} was over at {:.0} (`--ttl`)", self.words(), self.expires_at))
     }
 
+    /// Whether it is no machine of its own, but what a run knows of `other`, which was up before that run and stays.
+    pub fn is_record_of(&self, other: &Self) -> bool {
+        self.provider.machines_stay() && !other.provider.machines_stay() && self.address == other.address
+    }
+
+    /// The machines among `stored`, each once: without what runs know of one that is among them.
+    pub fn each_once(mut stored: Vec<Self>) -> Vec<Self> {
+        let all = stored.clone();
+        stored.retain(|machine| !all.iter().any(|other| machine.is_record_of(other)));
+        stored
+    }
+
     /// When it ends by itself, as a table shows it at `now`: its expiry, and how long it may be idle.
     pub fn ends(&self, now: Timestamp) -> String {
         let expiry = text::until(self.expires_at, now);

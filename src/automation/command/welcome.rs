@@ -2,6 +2,7 @@
 
 use model::base::text;
 use model::fault::Fault;
+use model::machine::Machine;
 
 use crate::command::error::exit;
 use crate::compose::{Context, state_path};
@@ -28,7 +29,8 @@ pub fn run(globals: &Globals) -> Result<i32, Fault> {
         return Ok(exit::OK);
     }
     let context = Context::open_for_cleanup(globals, Vec::new())?;
-    let (machines, runs) = (context.journal.machines()?.len(), context.journal.runs(usize::MAX)?.len());
+    let (machines, runs) =
+        (Machine::each_once(context.journal.machines()?).len(), context.journal.runs(usize::MAX)?.len());
     let (list, past) = (context.to_type("machine list"), context.to_type("runs list"));
     let (machines, runs) = (text::pluralize(machines, "machine"), text::pluralize(runs, "run"));
     ui::print(&format!("Here: {machines} (`{list}`), {runs} (`{past}`).\n"));

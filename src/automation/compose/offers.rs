@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use model::base::text;
 use model::image::ImageRecord;
+use model::machine::Machine;
 use model::run::{RunRecord, RunState};
 use project::file::ProjectFile;
 use project::image::Definition;
@@ -73,8 +74,9 @@ impl Offers {
 
     /// The machines, those that were made last first.
     pub fn machines(&self) -> Vec<Offer> {
-        let machines = self.state.as_deref().map(|root| glance::machines(root, MOST)).unwrap_or_default();
-        let words = |machine: &model::machine::Machine| format!("{}, {}", machine.image, machine.provider.name());
+        let machines =
+            self.state.as_deref().map(|root| glance::machines(root, MOST)).map(Machine::each_once).unwrap_or_default();
+        let words = |machine: &Machine| format!("{}, {}", machine.image, machine.provider.name());
         let latest = machines.iter().max_by_key(|machine| machine.created_at);
         let latest = latest.map(|machine| Offer::new("latest", words(machine)));
         let all = machines.iter().flat_map(|machine| {

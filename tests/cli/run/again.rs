@@ -24,7 +24,17 @@ fn a_machine_that_is_up_is_worked_on_and_sent_only_what_changed() {
     run(&["--", "sh", "-c", "exit 7"]).expect(7);
     // It is left and taken up again like any other.
     let id = run(&["--detach", "--shell", "echo on; sleep 1; exit 3"]).expect(0).text().trim().to_owned();
-    project.place.run(&["machine", "down", &machine]).expect(2).tells(&["is in use by the living run"]);
+    project.place.run(&["machine", "down", &machine]).expect(2).tells(&["is in use by the living run", &id]);
+    // What the run knows of the machine is no other machine.
+    for (words, of) in [(&["machine", "list", "--json"][..], ""), (&["status", "--json"], "/machines")] {
+        let listed = project.place.json(words);
+        let listed = listed.pointer(of).unwrap().as_array().unwrap();
+        let shown: Vec<_> = listed.iter().map(|one| (one["id"].as_str(), one["status"].as_str())).collect();
+        assert_eq!(shown, [(Some(machine.as_str()), Some("in use"))], "{words:?}");
+    }
+    let all = project.place.run(&["machine", "exec", "--all", "--include-busy", "--", "true"]).expect(0);
+    all.tells(&["on 1 machine"]);
+    project.place.run(&["machine", "exec", "latest", "--", "true"]).expect(0);
     project.place.run(&["runs", "attach", &id]).expect(3).tells(&["seen gone"]);
     let machines = project.place.json(&["machine", "list", "--json"]);
     let ids: Vec<&str> = machines.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();

@@ -34,8 +34,11 @@ pub(super) fn find_whole(context: &Context, text: &str) -> Result<Option<Machine
 
 /// The one of `machines` that `text` names at `now`.
 fn pick(machines: &[Machine], text: &str, now: Timestamp) -> Result<Machine, Fault> {
+    // What a run knows of a machine that stays is found by its whole id alone.
+    let all = machines;
+    let machines = &Machine::each_once(all.to_vec());
     let latest = || machines.iter().max_by_key(|machine| machine.created_at).filter(|_| text == LATEST);
-    if let Some(found) = latest().or_else(|| by_id(machines, text)).or_else(|| by_name(machines, text, now)) {
+    if let Some(found) = latest().or_else(|| by_id(all, text)).or_else(|| by_name(machines, text, now)) {
         return Ok(found.clone());
     }
     let mut matching = machines.iter().filter(|machine| !text.is_empty() && machine.id.as_str().starts_with(text));

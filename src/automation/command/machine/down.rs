@@ -42,11 +42,16 @@ fn meant(context: &Context, args: &Args) -> Result<Vec<Machine>, Fault> {
 
 /// All machines that no living run is using; says which are left for that.
 fn all(context: &Context) -> Result<Vec<Machine>, Fault> {
-    let unused = down::unused(&context.estate())?;
-    for Machine { id, run, .. } in context.journal.machines()?.iter().filter(|machine| !unused.contains(machine)) {
-        context.screen.message(&format!("Machine {id} stays: the living run {run} is using it."));
+    let mut free = Vec::new();
+    for machine in Machine::each_once(context.journal.machines()?) {
+        match down::used(&context.estate(), std::slice::from_ref(&machine))? {
+            Some((Machine { id, .. }, run)) => {
+                context.screen.message(&format!("Machine {id} stays: the living run {run} is using it."));
+            }
+            None => free.push(machine),
+        }
     }
-    Ok(unused)
+    Ok(free)
 }
 
 /// Whether the machines may be ended: those that were named may.
@@ -79,7 +84,7 @@ fn describe(machines: &[Machine], now: Timestamp) -> String {
 
 /// Refuses machines that a living run is using.
 fn refuse_used(context: &Context, machines: &[Machine]) -> Result<(), Fault> {
-    let Some(Machine { id, run, .. }) = down::used(&context.estate(), machines)? else { return Ok(()) };
+    let Some((Machine { id, .. }, run)) = down::used(&context.estate(), machines)? else { return Ok(()) };
     let cancel = context.to_type(&format!("runs cancel {run}"));
     Err(Fault::usage(format!("machine {id} is in use by the living run {run}")).hint(format!(
         "`{cancel}` ends its work and keeps what is known of it by then; `--force` ends the machine all the same."

@@ -111,7 +111,8 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
     let mut busy = 0;
     if args.all {
         let now = context.now();
-        for machine in context.journal.machines()?.into_iter().filter(|machine| machine.expires_at > now) {
+        let machines = Machine::each_once(context.journal.machines()?);
+        for machine in machines.into_iter().filter(|machine| machine.expires_at > now) {
             if args.include_busy || is_by_hand(context, &machine)? {
                 chosen.push(machine);
             } else {

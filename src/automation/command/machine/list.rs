@@ -35,7 +35,8 @@ enum MachineRow<'a> {
         machine: &'a Machine,
         /// How it stands, as `status` says it; `ended` where it was not seen, `unknown` where that cannot be known.
         status: &'static str,
-        /// Whether it was seen; none where it could not be looked for because it is in another region or account.
+        /// Whether it was seen; none where it could not be looked for, because it is in another region or account, or somebody
+        /// else's.
         live: Option<bool>,
         /// Whole seconds since it was made.
         age_seconds: i64,
@@ -55,7 +56,7 @@ enum MachineRow<'a> {
 /// Lists.
 pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let estate = context.estate();
-    let machines = context.journal.machines()?;
+    let machines = Machine::each_once(context.journal.machines()?);
     let looks = estate.look_where_possible().await?;
     let open = context.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
     let unmet: BTreeSet<&MachineId> =
@@ -67,9 +68,9 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     let row = |machine| {
         let live = live(machine, &looks.observed, &unmet);
         let status = match live {
-            Some(true) => standing(machine, !unused.contains(machine), now),
             Some(false) => "ended",
-            None => "unknown",
+            None if !machine.provider.machines_stay() => "unknown",
+            _ => standing(machine, !unused.contains(machine), now),
         };
         own(machine, (status, live), &survey, now)
     };
@@ -95,10 +96,12 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
     Ok(exit::OK)
 }
 
-/// Whether the machine was seen; none where it was not seen and could not have been, because it may exist all the same.
+/// Whether the machine was seen; none where it was not seen and could not have been, because it may exist all the same: nobody looks for
+/// machines of somebody else's.
 fn live(machine: &Machine, observed: &[ObservedResource], unmet: &BTreeSet<&MachineId>) -> Option<bool> {
     let seen = observed.iter().any(|seen| seen.kind.is_machine() && seen.machine == machine.id);
-    (seen || !unmet.contains(&machine.id)).then_some(seen)
+    let could_be = !unmet.contains(&machine.id) && !machine.provider.machines_stay();
+    (seen || could_be).then_some(seen)
 }
 
 fn own<'a>(
@@ -199,5 +202,7 @@ mod tests {
         assert_eq!(live(&machine, &[], &here), Some(false));
         assert_eq!(live(&machine, &[], &elsewhere), None);
         assert_eq!(live(&machine, &[seen], &elsewhere), Some(true));
+        let host = Machine { provider: ProviderKind::Host, ..machine.clone() };
+        assert_eq!(live(&host, &[], &here), None, "somebody else's is not looked for");
     }
 }

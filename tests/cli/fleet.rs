@@ -158,26 +158,29 @@ fn ctrl_c_ends_the_commands() {
 }
 
 #[test]
-fn all_means_what_was_made_by_hand_and_as_whom_is_told() {
+fn all_means_what_is_there_to_be_used_and_as_whom_is_told() {
     let mut place = Place::small();
     let [mine] = machines(&place);
     place.define(&[("fails", "exit 1\n")]);
     place.run(&["image", "build", "--keep-failed"]).expect(3);
     let bakes = place.json(&["machine", "list", "--json"])[0]["id"].as_str().unwrap().to_owned();
     assert_ne!(bakes, mine);
-    let done = exec(&place, &["--all"], "id -un").expect(0);
-    assert_eq!(done.text(), format!("{mine} | hg\n"));
-    done.tells(&["left out: 1 machine of bakes and test runs (`--include-busy`)", "as hg on 1 machine"]);
-    let done = exec(&place, &["--all", "--include-busy", "--json"], "id -un").expect(0);
+    place.define(&[]);
+    let run = place.run(&["run", "--image", "linux-dev", "--detach", "--", "sleep", "1000"]).expect(0);
+    let run = run.text().trim().to_owned();
+    let left_out = "left out: 1 machine of runs that are at work, or were cut off (`--include-busy`)";
+    exec(&place, &["--all", "--include-busy"], "true").expect(0).tells(&["as hg on 2 machines, as root on 1 machine"]);
+    let done = exec(&place, &["--all", "--json"], "id -un").expect(0);
     let users = |machine: &str| {
         let report = done.json();
         let one = report.as_array().unwrap().iter().find(|one| one["machine"] == machine).cloned().unwrap();
         (one["user"].as_str().unwrap().to_owned(), one["stdout"].as_str().unwrap().trim().to_owned())
     };
     assert_eq!([users(&mine), users(&bakes)], ["hg", "root"].map(|user| (user.to_owned(), user.to_owned())));
-    done.tells(&["as hg on 1 machine, as root on 1 machine"]);
-    place.run(&["machine", "down", &mine]).expect(0);
+    assert_eq!(done.json().as_array().unwrap().len(), 2);
+    done.tells(&[left_out, "as hg on 1 machine, as root on 1 machine"]);
+    place.run(&["machine", "down", &mine, &bakes]).expect(0);
     exec(&place, &["--all"], "true").expect(2).tells(&["no machine", "--include-busy"]);
-    place.run(&["machine", "down", &bakes]).expect(0);
+    place.run(&["runs", "cancel", &run]).expect(0);
     place.assert_clean();
 }

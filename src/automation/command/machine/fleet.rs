@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flow::down;
 use flow::fleet::{self, CommandEnd, FleetLimits, Listener, TimedEnd};
 use model::base::id::MachineId;
 use model::event::{Step, StepEvent, Teller};
@@ -34,10 +35,11 @@ const TOTAL_CAP: usize = 256 << 20;
 /// The machines to run on, and the limits.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetArgs {
-    /// Run it on every machine that `machine up` made in this state directory and that has not expired
+    /// Run it on every machine of this state directory that is up for you to use: that `machine up` made, or that was kept
+    /// (`--keep-failed`)
     #[arg(long, group = "fleet")]
     pub all: bool,
-    /// With `--all`: also on machines on which a bake or a test run is, or was left, at work
+    /// With `--all`: also on machines on which the run that made them is, or was cut off, at work
     #[arg(long, requires = "all")]
     include_busy: bool,
     /// Run it on these machines
@@ -113,7 +115,7 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
         let now = context.now();
         let machines = Machine::each_once(context.journal.machines()?);
         for machine in machines.into_iter().filter(|machine| machine.expires_at > now) {
-            if args.include_busy || is_by_hand(context, &machine)? {
+            if args.include_busy || is_to_use(context, &machine)? {
                 chosen.push(machine);
             } else {
                 busy += 1;
@@ -128,7 +130,7 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
         }
     }
     let left_out = format!(
-        "left out: {} of bakes and test runs (`--include-busy`)",
+        "left out: {} of runs that are at work, or were cut off (`--include-busy`)",
         model::base::text::pluralize(busy, "machine")
     );
     if chosen.is_empty() {
@@ -141,9 +143,10 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
     Ok(chosen)
 }
 
-/// Whether a person made the machine to use it by hand, so that nothing else is at work on it.
-fn is_by_hand(context: &Context, machine: &Machine) -> Result<bool, Fault> {
-    Ok(context.journal.run(&machine.run)?.is_some_and(|run| run.command == super::up::COMMAND))
+/// Whether the machine is there for a person to use: made by hand, or kept by a run that has ended.
+fn is_to_use(context: &Context, machine: &Machine) -> Result<bool, Fault> {
+    let by_hand = context.journal.run(&machine.run)?.is_some_and(|run| run.command == super::up::COMMAND);
+    Ok(by_hand || machine.kept && down::used(&context.estate(), std::slice::from_ref(machine))?.is_none())
 }
 
 /// The users and the counts of their machines: `as hg on 3 machines`.

@@ -24,12 +24,11 @@ use model::price::Quote;
 use model::provider::{LeaseKeeper, MachineRequest};
 use model::resource::{PlannedResource, Resource, ResourceKind};
 use model::task::StepCommand;
-use model::work::Work;
 
 use crate::lease::budget::afford;
 use crate::lease::renewal::{Renewal, interval, spawn_heartbeat};
 use crate::lease::stopping::{run_until_given_up, until_answered};
-use crate::lease::told::{booting, explained};
+use crate::lease::told::{booting, explained, letting_go};
 use crate::naming;
 use crate::release::{self, ReleaseScope};
 use crate::run::{Run, saturating_add};
@@ -427,7 +426,7 @@ async fn keep<T>(run: &Run, mut lease: Lease, value: T, span: Duration) -> Lease
 /// Releases a machine; gives the resources that remain, without those that another process sees to.
 async fn release_lease(run: &Run, lease: Lease) -> Vec<Resource> {
     let id = lease.machine.id.clone();
-    let step = run.teller.begin(Work::Releasing { machine: id.clone() });
+    let step = run.teller.begin(letting_go(&lease.machine));
     match lease.release().await {
         Ok(Some(left)) => {
             if left.is_empty() {

@@ -46,6 +46,11 @@ pub enum Work {
         /// The machine.
         machine: MachineId,
     },
+    /// A machine that stays is let go of, once what the run put there is removed.
+    Leaving {
+        /// The machine, in words.
+        machine: String,
+    },
     /// A layer of an image is made.
     BakingLayer {
         /// The image's name.
@@ -219,6 +224,7 @@ impl Work {
             Self::Using { machine } => format!("Using {machine}"),
             Self::TakingSnapshot { machine, image } => format!("Making the image {image} of {machine}"),
             Self::Releasing { machine } => format!("Releasing {machine}"),
+            Self::Leaving { machine } => format!("Leaving {machine}, which stays"),
             Self::BakingLayer { image, layer, number, of } => format!("{image}: {layer} ({number}/{of})"),
             Self::BakingLayers { image, count } => format!("{image}: {count} steps on one machine"),
             Self::Preparing { folder, filesystem } => format!("Preparing {folder} (file system: {filesystem})"),

@@ -16,6 +16,14 @@ pub(super) fn booting(site: &Site, request: &MachineRequest) -> Work {
     }
 }
 
+/// The work of parting with a machine: it is removed, or stays as it was found.
+pub(super) fn letting_go(machine: &Machine) -> Work {
+    match machine.provider.machines_stay() {
+        true => Work::Leaving { machine: machine.image.clone() },
+        false => Work::Releasing { machine: machine.id.clone() },
+    }
+}
+
 /// The fault of work on a machine: told as what it is where the machine's time was over.
 pub(super) fn explained(machine: &Machine, fault: Fault, now: Timestamp) -> Fault {
     match machine.time_over(now).filter(|_| fault.kind == FaultKind::Infrastructure) {
@@ -52,6 +60,14 @@ mod tests {
             kept: false,
             idle: None,
         }
+    }
+
+    #[test]
+    fn a_machine_that_stays_is_not_released() {
+        let made = machine(Timestamp::UNIX_EPOCH);
+        assert_eq!(letting_go(&made), Work::Releasing { machine: made.id.clone() });
+        let found = Machine { provider: ProviderKind::Host, image: "x of hg-1".into(), ..made };
+        assert_eq!(letting_go(&found), Work::Leaving { machine: "x of hg-1".into() });
     }
 
     #[test]

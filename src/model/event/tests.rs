@@ -52,6 +52,7 @@ fn works() -> Vec<Work> {
         Work::Using { machine: "hg-0123456789 (quiet-otter), which is up".into() },
         Work::TakingSnapshot { machine: machine(), image: "built-once".into() },
         Work::Releasing { machine: machine() },
+        Work::Leaving { machine: "plain-debian12 of hg-0123456789".into() },
         Work::BakingLayer { image: "linux-dev".into(), layer: "packages".into(), number: 2, of: 5 },
         Work::BakingLayers { image: "linux-dev".into(), count: 4 },
         Work::Preparing { folder: "/work".into(), filesystem: Filesystem::Ext4 },
@@ -348,6 +349,7 @@ fn the_words_of_every_kind() {
     Begin("Using hg-0123456789 (quiet-otter), which is up")
     Begin("Making the image built-once of hg-0123456789")
     Begin("Releasing hg-0123456789")
+    Begin("Leaving plain-debian12 of hg-0123456789, which stays")
     Begin("linux-dev: packages (2/5)")
     Begin("linux-dev: 4 steps on one machine")
     Begin("Preparing /work (file system: ext4)")

@@ -20,7 +20,8 @@ fn a_machine_that_is_up_is_worked_on_and_sent_only_what_changed() {
     fs::remove_file(project.folder.join("sub/c")).unwrap();
     let second = run(&["--shell", "cat a out; ls sub"]).expect(0).tells(&["Sent 1 file of"]);
     assert_eq!(second.text(), "2\nbuilt\nb\n", "what an earlier run made is there, what is gone here is gone");
-    run(&["--", "cat", "a"]).expect(0).tells(&["Sent 0 files"]);
+    let third = run(&["--", "cat", "a"]).expect(0).tells(&["Sent 0 files", &format!("of {machine}, which stays")]);
+    assert!(!third.stderr.contains("Releasing"), "{}", third.stderr);
     run(&["--", "sh", "-c", "exit 7"]).expect(7);
     // It is left and taken up again like any other.
     let id = run(&["--detach", "--shell", "echo on; sleep 1; exit 3"]).expect(0).text().trim().to_owned();

@@ -112,7 +112,7 @@ impl LiveView {
         lane.end(work, event.at);
         let stopped = matches!(&event.kind, EventKind::Step(StepEvent::Stopped { .. }));
         let is_gone = match work {
-            Work::Releasing { .. } => true,
+            Work::Releasing { .. } | Work::Leaving { .. } => true,
             // One that could not be made, or not be reached: releasing it is a step of its own.
             Work::Booting { .. } | Work::Using { .. } => stopped,
             _ => false,

@@ -10,7 +10,8 @@
 #   prepare [PROJECT [HISTORY...]]
 #                  makes the folder; that of an earlier run goes, and what it found out is put aside. With PROJECT, which tells one folder of files
 #                  from others, the src of an earlier run for the same one stays, to be brought up to date. HISTORY is a folder below src in which
-#                  version control keeps what is sent after this; one of an earlier run that is not named goes
+#                  version control keeps what is sent after this; one of an earlier run that is not named goes. The folder of another user
+#                  goes on a machine of this computer, which is one person's, and is refused elsewhere
 #   take           makes sure that the folder is this run's, and keeps others from taking it; exit code 75 where another run has it
 #   enter WORKDIR  goes to a folder below the source, with the environment that a user's command has
 #   run_apart COMMAND [ARG...]
@@ -43,7 +44,27 @@ put_aside() {
         say "what the run in $folder found out could not be put aside whole"
 }
 
+# Removes the folder of a run as another user, on a machine that is one person's: its first process has made a folder that nobody makes
+# elsewhere. Its reports are put aside.
+drop_of_other() {
+    [[ -d /run/automation && -d $work && ! -L $work && ! -O $work ]] || return 0
+    local as=() folder
+    ((EUID == 0)) || as=(sudo -n)
+    "${as[@]}" test -f "$marker" || return 0
+    "${as[@]}" flock -n "$marker" true || die "another run still works in $work"
+    folder=$("${as[@]}" head -n 1 -- "$marker")
+    if [[ $folder == /tmp/hg-automation-* && -d $folder && ! -L $folder ]]; then
+        "${as[@]}" mkdir -p -- "$folder/taken/results" || die "cannot put aside what the run in $folder found out"
+        "${as[@]}" cp -a -- "$work/results/." "$folder/taken/results/" ||
+            say "what the run in $folder found out could not be put aside whole"
+        # Whoever comes late for it removes it then.
+        "${as[@]}" chown --reference="$folder" -- "$folder/taken" "$folder/taken/results"
+    fi
+    "${as[@]}" rm -rf --one-file-system -- "$work" || die "cannot remove the $work of an earlier run"
+}
+
 prepare() {
+    drop_of_other
     if [[ -L $work || -e $work ]]; then
         [[ -d $work && ! -L $work && -O $work && -f $marker ]] || die "$work is there and was not made by this tool"
         # A run holds the machine while it works; this is for one whose hold was killed.

@@ -2,6 +2,7 @@
 
 use model::base::text;
 use model::fault::Fault;
+use model::machine::{Machine, ProviderKind};
 
 use crate::command::machine;
 use crate::compose::Context;
@@ -22,6 +23,11 @@ impl OnMachineArgs {
 
     /// The context in which work is done there, by a command that leaves it there where it `detaches`.
     pub fn apply(&self, context: Context, detaches: bool) -> Result<Context, Fault> {
+        self.apply_as(context, detaches, None)
+    }
+
+    /// The same with work that is done as `user`, where one is named.
+    pub fn apply_as(&self, context: Context, detaches: bool, user: Option<&str>) -> Result<Context, Fault> {
         match &self.taken {
             None => Ok(context),
             Some(text) => {
@@ -34,8 +40,19 @@ impl OnMachineArgs {
                     ))
                     .hint("Leave `--detach` out, or take a machine without `--idle`."));
                 }
-                context.on_machine(machine)
+                context.on_machine(as_user(machine, user)?)
             }
         }
     }
+}
+
+/// The machine as `user` logs in. A machine of this computer lets its owner in as whoever is there; any other has the key of its own user
+/// alone.
+fn as_user(machine: Machine, user: Option<&str>) -> Result<Machine, Fault> {
+    let Some(user) = user.filter(|user| *user != machine.user) else { return Ok(machine) };
+    if machine.provider != ProviderKind::Local {
+        return Err(Fault::usage(format!("machine `{}` lets in `{}`, and not `{user}`", machine.id, machine.user))
+            .hint("Leave `--user` out; the command may call `sudo`, where that user may."));
+    }
+    Ok(Machine { user: user.to_owned(), ..machine })
 }

@@ -10,6 +10,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::project::command::FolderCommand;
 use ::project::source::SourceSize;
 use model::base::text;
 use model::fault::Fault;
@@ -133,6 +134,16 @@ enum UserArg {
     Root,
 }
 
+impl UserArg {
+    /// The login name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Root => guest::of(FolderCommand::PLATFORM).administrator(),
+            Self::Hg => "hg",
+        }
+    }
+}
+
 /// The lines of usage in the help.
 const USAGE: &str = "automation run [OPTIONS] -- COMMAND...\n       automation run [OPTIONS] --shell LINE\n       \
                      automation run [OPTIONS] NAME [-- ARGUMENT...]";
@@ -147,7 +158,7 @@ const ARTIFACT_HELP: &str = "Fetch the files that match: a path below the source
 
 /// Runs the command; gives its exit code, or one that no usual command has.
 pub async fn run(context: Context, args: Args) -> Result<i32, Fault> {
-    let context = args.on.apply(context, args.detach)?;
+    let context = args.on.apply_as(context, args.detach, args.user.map(UserArg::name))?;
     let kind = context.default_provider()?;
     let project = Project::of(&args)?;
     if args.plan {

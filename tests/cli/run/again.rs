@@ -23,6 +23,11 @@ fn a_machine_that_is_up_is_worked_on_and_sent_only_what_changed() {
     let third = run(&["--", "cat", "a"]).expect(0).tells(&["Sent 0 files", &format!("of {machine}, which stays")]);
     assert!(!third.stderr.contains("Releasing"), "{}", third.stderr);
     run(&["--", "sh", "-c", "exit 7"]).expect(7);
+    // Each time as somebody else, to whom the folder of the last run does not belong.
+    for user in ["root", "hg"] {
+        let said = run(&["--user", user, "--shell", "id -un; stat -c %U a; cat a"]).expect(0).tells(&["seen gone"]);
+        assert_eq!(said.text(), format!("{user}\n{user}\n2\n"));
+    }
     // It is left and taken up again like any other.
     let id = run(&["--detach", "--shell", "echo on; sleep 1; exit 3"]).expect(0).text().trim().to_owned();
     project.place.run(&["machine", "down", &machine]).expect(2).tells(&["is in use by the living run", &id]);

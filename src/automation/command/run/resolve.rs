@@ -156,7 +156,7 @@ impl Args {
         let of_image = [
             ("--setup", self.setup.is_some()),
             ("--keep-failed", self.keep_failed.is_some()),
-            ("--user", self.user.is_some()),
+            ("--user", self.user.is_some() && !self.on.is_given()),
             ("--machines", self.machines.is_some()),
         ];
         refuse_options(&of_image, &kinds, |kind| kind != ProviderKind::Host)?;
@@ -263,10 +263,7 @@ impl Args {
         if let Some(network) = command.network {
             machine.hardware.or_network(network.into());
         }
-        let user = match self.user {
-            Some(UserArg::Root) => guest::of(FolderCommand::PLATFORM).administrator(),
-            Some(UserArg::Hg) | None => "hg",
-        };
+        let user = self.user.unwrap_or(UserArg::Hg).name();
         let order = machine.order(&context.on(kind), plan.as_ref(), user, lifetime);
         Ok((plan, order))
     }

@@ -1,6 +1,8 @@
 //! The durable record of resources: a row is written before the call that may create the resource, and closed after the
 //! resource was seen gone.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::base::id::{MachineId, ResourceId, RunId};
@@ -89,4 +91,36 @@ impl<T: ResourceJournal + MachineJournal + RunJournal> Journal for T {}
 /// Whether every row is closed: the resource was seen gone, is kept on purpose, or was given up.
 pub fn all_closed(resources: &[Resource]) -> bool {
     !resources.iter().any(Resource::is_open)
+}
+
+/// The ids of the runs that made `resources`, each once, oldest run first.
+pub fn runs_of(resources: &[Resource]) -> BTreeSet<&RunId> {
+    resources.iter().map(|row| &row.run).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::{ResourceKind, ResourceState};
+
+    #[test]
+    fn a_run_of_several_rows_is_one() {
+        let row = |run: &str| Resource {
+            id: ResourceId::random(),
+            run: run.parse().unwrap(),
+            machine: MachineId::random(),
+            provider: ProviderKind::Local,
+            kind: ResourceKind::Rootfs,
+            name: "x".into(),
+            locator: None,
+            state: ResourceState::Planned,
+            planned_at: Timestamp::UNIX_EPOCH,
+            gone_at: None,
+            note: None,
+        };
+        let [first, second] = ["20261120-110000-aaaaaa", "20261121-110000-aaaaaa"];
+        let rows = [row(second), row(first), row(second)];
+        assert_eq!(runs_of(&rows).into_iter().map(RunId::as_str).collect::<Vec<_>>(), [first, second]);
+        assert!(runs_of(&[]).is_empty());
+    }
 }

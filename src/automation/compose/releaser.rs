@@ -1,13 +1,12 @@
 //! The process that sees to the end of a run's machines when the run itself is over: this program once more, in a session of its own.
 
-use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use flow::parting::Parting;
 use model::base::id::RunId;
 use model::fault::Fault;
-use model::journal::ResourceFilter;
+use model::journal::{ResourceFilter, runs_of};
 use model::run::{Driver, RunRecord};
 use state::process;
 use state::runs::{RunDir, RunFile};
@@ -79,7 +78,7 @@ impl Context {
     /// Goes on with the end of machines whose process was killed, or lost with the computer's last boot.
     pub fn go_on_releasing(&self) -> Result<(), Fault> {
         let open = self.journal.resources(&ResourceFilter { open: true, ..ResourceFilter::default() })?;
-        for run in open.iter().map(|row| &row.run).collect::<BTreeSet<_>>() {
+        for run in runs_of(&open) {
             if self.cut_off(run)?.is_some() {
                 self.release_again(run)?;
             }

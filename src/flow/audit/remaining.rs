@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use model::base::id::RunId;
 use model::fault::Fault;
-use model::journal::ResourceFilter;
+use model::journal::{ResourceFilter, runs_of};
 use model::machine::{Address, Machine, ProviderKind};
 use model::resource::{ObservedResource, Resource, ResourceKind};
 
@@ -60,9 +60,8 @@ pub fn remaining_by_record(estate: &Estate<'_>) -> Result<Vec<Finding>, Fault> {
 
 /// Judges by a look what remains, and why.
 fn judge(estate: &Estate<'_>, looks: &LookResult) -> Result<Vec<Finding>, Fault> {
-    let ids: BTreeSet<&RunId> = looks.open.iter().map(|row| &row.run).collect();
     let mut runs = Vec::new();
-    for id in ids {
+    for id in runs_of(&looks.open) {
         runs.extend(estate.journal.run(id)?);
     }
     let alive = runs.iter().filter(|record| estate.is_driven(record)).map(|record| record.id.clone()).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::base::deadline::Deadline;
 use model::base::id::RunId;
 use model::fault::Fault;
-use model::journal::ResourceFilter;
+use model::journal::{ResourceFilter, runs_of};
 use model::run::{RunRecord, RunState};
 
 use crate::command::release;
@@ -43,7 +43,7 @@ fn releasing(context: &Context, run: Option<&RunId>) -> Result<Vec<RunRecord>, F
     let filter = ResourceFilter { run: run.cloned(), open: true, ..ResourceFilter::default() };
     let open = context.journal.resources(&filter)?;
     let mut records = Vec::new();
-    for id in open.iter().map(|row| &row.run).collect::<BTreeSet<_>>() {
+    for id in runs_of(&open) {
         records.extend(context.journal.run(id)?.filter(|record| record.state == RunState::Releasing));
     }
     Ok(records)

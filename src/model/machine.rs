@@ -241,8 +241,13 @@ impl Machine {
 
     /// When it ends by itself, as a table shows it at `now`: its expiry, and how long it may be idle.
     pub fn ends(&self, now: Timestamp) -> String {
-        let expiry = text::until(self.expires_at, now);
-        match self.idle.filter(|_| self.expires_at > now) {
+        self.ends_by(self.expires_at, now)
+    }
+
+    /// The same where it ends at the latest at `end`.
+    pub fn ends_by(&self, end: Timestamp, now: Timestamp) -> String {
+        let expiry = text::until(end, now);
+        match self.idle.filter(|_| end > now) {
             Some(idle) => format!("{expiry}, or when idle for {}", text::seconds(idle)),
             None => expiry,
         }

@@ -199,7 +199,10 @@ fn a_machine_ends_when_nobody_uses_it_and_not_while_somebody_does() {
     let id = up.text().trim().to_owned();
     let listed = place.run(&["machine", "list"]).expect(0).text();
     assert!(listed.contains("or when idle for 10") && listed.contains("kept"), "{listed}");
-    assert!(place.run(&["status"]).expect(0).text().contains("or when idle for 10"));
+    for words in [&["status"][..], &["audit"], &["-v", "audit"]] {
+        let said = place.run(words).expect(0).text();
+        assert!(said.contains("or when idle for 10"), "{words:?}: {said}");
+    }
     // A login and a task are use, for longer than the machine may be idle.
     place.exec(&id, &["sleep", "15"]).expect(0);
     place.run(&["run", "--machine", &id, "--", "sleep", "15"]).expect(0);

@@ -136,10 +136,10 @@ fn show(
         });
         return Ok(());
     }
-    let now = context.now();
+    let (machines, now) = (context.journal.machines()?, context.now());
     context.screen.data(&match context.verbose() {
-        true => table::by_part(remaining, now),
-        false => table::by_machine(remaining, &context.journal.machines()?, now),
+        true => table::by_part(remaining, &machines, now),
+        false => table::by_machine(remaining, &machines, now),
     });
     if exit_code(remaining) == exit::OK {
         context.screen.message("All of that is there on purpose; nothing else remains.");

@@ -38,8 +38,14 @@ fn weight(standing: Standing) -> u8 {
     }
 }
 
-fn removed(expires_at: Option<Timestamp>, now: Timestamp) -> String {
-    expires_at.map(|at| text::until(at, now)).unwrap_or_default()
+/// When something of the machine `id` ends by itself: at its expiry, or before that where the machine lives and may be idle only for so long.
+fn removed(expires_at: Option<Timestamp>, id: &MachineId, all: (&[Finding], &[Machine]), now: Timestamp) -> String {
+    let Some(at) = expires_at else { return String::new() };
+    let (findings, machines) = all;
+    let is_it = |part: &Finding| part.machine == *id && part.kind.is_machine() && part.standing != Standing::Vanished;
+    let lives = findings.iter().any(is_it);
+    let machine = machines.iter().find(|machine| lives && machine.id == *id);
+    machine.map_or_else(|| text::until(at, now), |machine| machine.ends_by(at, now))
 }
 
 fn run_of(finding: &Finding) -> String {
@@ -66,7 +72,7 @@ pub(super) fn by_machine(findings: &[Finding], machines: &[Machine], now: Timest
             id.to_string(),
             name.map(ToString::to_string).unwrap_or_default(),
             loudest.map(|part| words(part.standing).to_owned()).unwrap_or_default(),
-            removed(parts.iter().find_map(|part| part.expires_at), now),
+            removed(parts.iter().find_map(|part| part.expires_at), id, (findings, machines), now),
             loudest.map(|part| run_of(part)).unwrap_or_default(),
             kinds.join(", "),
         ]
@@ -75,15 +81,15 @@ pub(super) fn by_machine(findings: &[Finding], machines: &[Machine], now: Timest
     render(&["MACHINE", "NAME", "STATUS", "REMOVED", "RUN", "PARTS"], 0, &rows)
 }
 
-/// A row for each thing.
-pub(super) fn by_part(findings: &[Finding], now: Timestamp) -> String {
+/// A row for each thing; `machines` are those that are stored.
+pub(super) fn by_part(findings: &[Finding], machines: &[Machine], now: Timestamp) -> String {
     let row = |finding: &Finding| {
         vec![
             finding.kind.name().to_owned(),
             finding.name.clone(),
             finding.locator.clone().unwrap_or_default(),
             words(finding.standing).to_owned(),
-            removed(finding.expires_at, now),
+            removed(finding.expires_at, &finding.machine, (findings, machines), now),
             run_of(finding),
         ]
     };
@@ -123,10 +129,26 @@ mod tests {
         hg-1           kept      in 1h 40m       process, rootfs
         hg-2           orphaned                  process, rootfs
         ");
-        insta::assert_snapshot!(by_part(&all[..2], Timestamp::UNIX_EPOCH), @r"
+        insta::assert_snapshot!(by_part(&all[..2], &[], Timestamp::UNIX_EPOCH), @r"
         KIND     NAME          LOCATOR  STATUS    REMOVED    RUN
         process  hg-1/process  x        kept      in 1h 40m
         process  hg-2/process  x        vanished
         ");
+    }
+
+    #[test]
+    fn what_lives_and_may_be_idle_only_for_so_long_says_so() {
+        let (now, run) = (Timestamp::UNIX_EPOCH, model::base::id::RunId::new(Timestamp::UNIX_EPOCH));
+        let machine = Machine {
+            id: "hg-1".parse().unwrap(),
+            idle: Some(std::time::Duration::from_secs(600)),
+            ..support::machine::of(model::machine::ProviderKind::Local, run, now)
+        };
+        let told = |standing| {
+            let process = finding("hg-1", ResourceKind::Process, standing, Some(6000));
+            by_machine(&[process], std::slice::from_ref(&machine), now)
+        };
+        assert!(told(Standing::Kept).contains("in 1h 40m, or when idle for 10m"), "{}", told(Standing::Kept));
+        assert!(!told(Standing::Vanished).contains("idle"), "what has ended is not idle");
     }
 }

@@ -58,6 +58,8 @@ drop_of_other() {
         "${as[@]}" mkdir -p -- "$folder/taken/results" || die "cannot put aside what the run in $folder found out"
         "${as[@]}" cp -a -- "$work/results/." "$folder/taken/results/" ||
             say "what the run in $folder found out could not be put aside whole"
+        # Whoever comes late for it removes it then.
+        "${as[@]}" chown --reference="$folder" -- "$folder/taken" "$folder/taken/results"
     fi
     "${as[@]}" rm -rf --one-file-system -- "$work" || die "cannot remove the $work of an earlier run"
 }

@@ -270,14 +270,11 @@ async fn machines_that_are_to_end_go_with_all_they_have_and_one_that_stays_keeps
     let estate = estate(&theatre, &sites);
     assert_eq!(down::used(&estate, &machines).unwrap(), None);
     let alive = Estate { alive: |_| true, ..estate.clone() };
-    assert_eq!(down::used(&alive, &machines).unwrap().map(|(used, _)| used), Some(&machines[0]), "its driver lives");
+    let used = Some((&machines[0], theatre.run.id.clone()));
+    assert_eq!(down::used(&alive, &machines).unwrap(), used, "its driver lives");
     let left = RunRecord { state: RunState::Detached, ..record(&theatre) };
     theatre.journal.update_run(&left).unwrap();
-    assert_eq!(
-        down::used(&estate, &machines).unwrap().map(|(used, _)| used),
-        Some(&machines[0]),
-        "its tests were left to it"
-    );
+    assert_eq!(down::used(&estate, &machines).unwrap(), used, "its tests were left to it");
     theatre.journal.update_run(&RunRecord { state: RunState::Running, ..left }).unwrap();
     assert!(down::rows(&estate, &machines[0]).unwrap().len() > 2);
 

@@ -231,53 +231,8 @@ fn of_runs() -> Vec<EventKind> {
         name: "vol".into(),
         why: why.map(str::to_owned),
     };
-    vec![
-        RunEvent::Failed { failure: failure() }.into(),
-        RunEvent::CommandEnded {
-            line: "make 'a b'".into(),
-            exit: Exit::Code(2),
-            took: took(),
-            timed_out: false,
-            cancelled: false,
-            memory_limit: false,
-        }
-        .into(),
-        RunEvent::CommandEnded {
-            line: "make".into(),
-            exit: Exit::Code(137),
-            took: took(),
-            timed_out: false,
-            cancelled: false,
-            memory_limit: true,
-        }
-        .into(),
-        RunEvent::CommandEnded {
-            line: "make".into(),
-            exit: Exit::Code(0),
-            took: took(),
-            timed_out: false,
-            cancelled: false,
-            memory_limit: false,
-        }
-        .into(),
-        RunEvent::CommandEnded {
-            line: "make".into(),
-            exit: Exit::Lost("why".into()),
-            took: took(),
-            timed_out: false,
-            cancelled: true,
-            memory_limit: false,
-        }
-        .into(),
-        RunEvent::CommandEnded {
-            line: "make".into(),
-            exit: Exit::Lost("why".into()),
-            took: took(),
-            timed_out: true,
-            cancelled: false,
-            memory_limit: false,
-        }
-        .into(),
+    let ended = command_ends().into_iter().map(EventKind::from);
+    let rest = [
         RunEvent::CellsEnded { line: "make".into(), cells: 3, succeeded: 2, code: 7 }.into(),
         RunEvent::Detached { machine: machine(), until: Some(at()), attach: attach.clone(), cancel: cancel.clone() }
             .into(),
@@ -297,6 +252,27 @@ fn of_runs() -> Vec<EventKind> {
             .into(),
         TroubleEvent::from(&Fault::outside("cannot do `x`").because("no room")).into(),
         TroubleEvent::LogNotWhole { path: "/x/events.log".into(), why: "no room".into() }.into(),
+    ];
+    std::iter::once(RunEvent::Failed { failure: failure() }.into()).chain(ended).chain(rest).collect()
+}
+
+/// A command that ended as commands do: by itself, for want of memory, on somebody's word, because its time was over.
+fn command_ends() -> Vec<RunEvent> {
+    let ended = |line: &str, exit, (timed_out, cancelled, memory_limit)| RunEvent::CommandEnded {
+        line: line.into(),
+        exit,
+        took: took(),
+        timed_out,
+        cancelled,
+        memory_limit,
+    };
+    let lost = || Exit::Lost("why".into());
+    vec![
+        ended("make 'a b'", Exit::Code(2), (false, false, false)),
+        ended("make", Exit::Code(137), (false, false, true)),
+        ended("make", Exit::Code(0), (false, false, false)),
+        ended("make", lost(), (false, true, false)),
+        ended("make", lost(), (true, false, false)),
     ]
 }
 

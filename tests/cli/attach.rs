@@ -134,9 +134,11 @@ fn kill(running: Running) {
 #[track_caller]
 fn whole(output: &[u8]) {
     let text = String::from_utf8_lossy(output);
+    // The other stream of the runner may cut into a line, but not into what the program wrote at once.
     let numbers = |word: &str| -> Vec<u32> {
-        let lines = text.lines().filter_map(|line| line.strip_prefix(word));
-        lines.map(|number| number.parse().unwrap_or_else(|_| panic!("half a line `{word}{number}`"))).collect()
+        let rests = text.match_indices(word).map(|(at, _)| &text[at + word.len()..]);
+        let digits = rests.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+        digits.map(|number| number.parse().unwrap_or_else(|_| panic!("half a line `{word}{number}`"))).collect()
     };
     let last = numbers("last ");
     assert_eq!(last.len(), 1, "{text}");

@@ -1,10 +1,13 @@
 //! Gives the version that `--version` prints: with the commit that the tool is built from, where that is known.
 //!
 //! The same source gives the same version: the date is the commit's, and no clock is asked. Outside of a repository of the project's own,
-//! as in a source archive, the version stands alone.
+//! as in a source archive, the version stands alone, unless whoever made the archive says what it holds (`tests/release`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The variable with the commit and its date, as `0123456 2026-12-01`, where there is no repository to ask.
+const GIVEN: &str = "AUTOMATION_RELEASE_COMMIT";
 
 /// The digits of the commit's hash that are shown.
 const DIGITS: usize = 7;
@@ -12,7 +15,9 @@ const DIGITS: usize = 7;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
-    let commit = std::env::var_os("CARGO_MANIFEST_DIR").and_then(|own| commit(Path::new(&own)));
+    println!("cargo::rerun-if-env-changed={GIVEN}");
+    let given = std::env::var(GIVEN).ok().filter(|given| !given.is_empty());
+    let commit = given.or_else(|| std::env::var_os("CARGO_MANIFEST_DIR").and_then(|own| commit(Path::new(&own))));
     let whole = commit.map_or_else(|| version.clone(), |commit| format!("{version} ({commit})"));
     println!("cargo::rustc-env=AUTOMATION_VERSION={whole}");
 }

@@ -31,7 +31,7 @@ impl Pair {
 
     fn wanted(&self) -> SyncRequest {
         let to = self.to.to_str().unwrap().to_owned();
-        SyncRequest { from: self.from.clone(), paths: None, to, max_delete: 100, dry_run: false }
+        SyncRequest { from: self.from.clone(), paths: None, to, memory: None, max_delete: 100, dry_run: false }
     }
 
     async fn with(&self, wanted: &SyncRequest) -> Result<SyncSummary, Fault> {

@@ -133,6 +133,7 @@ async fn a_sync_sends_what_differs_and_removes_what_it_sent() {
         from: here.clone(),
         paths: None,
         to: there.to_str().unwrap().to_owned(),
+        memory: None,
         max_delete: 9,
         dry_run: false,
     };

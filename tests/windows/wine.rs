@@ -230,7 +230,8 @@ async fn a_sync_ends_where_nothing_is_to_be_sent() {
     std::fs::write(here.path().join("sub/one"), "one").unwrap();
     std::fs::write(here.path().join("two"), "two").unwrap();
     let to = format!("{path}/there");
-    let wanted = SyncRequest { from: here.path().to_owned(), paths: None, to, max_delete: 9, dry_run: false };
+    let wanted =
+        SyncRequest { from: here.path().to_owned(), paths: None, to, memory: None, max_delete: 9, dry_run: false };
     let go = async || {
         let connecting = async { Ok(connect(&wine).await) };
         let done = sync(connecting, &theatre.run.teller, &wanted).await.unwrap();

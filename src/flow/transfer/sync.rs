@@ -45,28 +45,16 @@ pub struct SyncRequest {
     pub paths: Option<Vec<PathBuf>>,
     /// The folder on the machine; it is made if it is missing, in a folder that exists.
     pub to: String,
+    /// Where the machine remembers what was sent, beside a folder that is the tool's own, in which all gives way to what is sent; none for a
+    /// folder that others use too, which holds that itself.
+    pub memory: Option<String>,
     /// The most entries that may be removed; a dry run shows them all.
     pub max_delete: usize,
     /// Only say what would be done.
     pub dry_run: bool,
 }
 
-/// A folder on a machine that is made equal to one here.
-#[derive(Debug, Clone, Copy)]
-struct Target<'a> {
-    /// Its path.
-    to: &'a str,
-    /// Where the machine remembers what was sent, beside a folder that is the tool's own, in which all gives way to what is sent; none for a
-    /// folder that others use too, which holds that itself.
-    memory: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    /// A folder that others use too.
-    fn of_others(to: &'a str) -> Self {
-        Self { to, memory: None }
-    }
-
+impl SyncRequest {
     /// The fault with what to do about it, where that is known.
     fn hinted(&self, fault: Fault) -> Fault {
         match fault.kind {
@@ -108,21 +96,13 @@ pub async fn sync(
     teller: &Teller,
     wanted: &SyncRequest,
 ) -> Result<SyncSummary, Fault> {
-    let (from, paths, now) = (wanted.from.clone(), wanted.paths.clone(), teller.now());
-    let survey = tokio::task::spawn_blocking(move || match paths {
-        Some(paths) => local::survey_some(&from, &paths, now),
-        None => local::survey(&from, now),
-    });
     let looking = async {
         let connection = connect.await?;
-        let there = look(connection.as_ref(), Target::of_others(&wanted.to)).await?;
-        Ok::<_, Fault>((connection, there))
+        let there = look(connection.as_ref(), wanted).await?;
+        Ok((connection, there))
     };
-    let (here, there) = tokio::join!(survey, looking);
-    let here = here.map_err(|error| unread(&wanted.from).because(error))??;
-    let (connection, there) = there?;
-    let (here, there) = finish(&wanted.from, here, there).await?;
-    let done = bring(connection.as_ref(), teller, wanted, Target::of_others(&wanted.to), (&here, there)).await?;
+    let (connection, here, there) = survey(wanted, teller, looking).await?;
+    let done = bring(connection.as_ref(), teller, wanted, &here, there).await?;
     connection.close().await;
     Ok(done)
 }
@@ -135,15 +115,35 @@ pub async fn sync_own(
     files: &FilesToSend,
     memory: &str,
 ) -> Result<SyncSummary, Fault> {
-    let (from, to, now) = (files.from.clone(), files.to.clone(), teller.now());
-    let (top, paths) = (from.clone(), files.paths.clone());
-    let wanted = SyncRequest { from, paths: None, to, max_delete: usize::MAX, dry_run: false };
-    let target = Target { to: &wanted.to, memory: Some(memory) };
-    let survey = tokio::task::spawn_blocking(move || local::survey_some(&top, &paths, now));
-    let (here, there) = tokio::join!(survey, look(connection, target));
+    let wanted = SyncRequest {
+        from: files.from.clone(),
+        paths: Some(files.paths.clone()),
+        to: files.to.clone(),
+        memory: Some(memory.to_owned()),
+        max_delete: usize::MAX,
+        dry_run: false,
+    };
+    let looking = async { Ok((connection, look(connection, &wanted).await?)) };
+    let (_, here, there) = survey(&wanted, teller, looking).await?;
+    bring(connection, teller, &wanted, &here, there).await
+}
+
+/// Looks at the folder here, while `looking` looks at the one on the machine and gives the connection to it.
+async fn survey<C>(
+    wanted: &SyncRequest,
+    teller: &Teller,
+    looking: impl Future<Output = Result<(C, remote::RemoteTree), Fault>>,
+) -> Result<(C, local::LocalTree, remote::RemoteTree), Fault> {
+    let (from, paths, now) = (wanted.from.clone(), wanted.paths.clone(), teller.now());
+    let survey = tokio::task::spawn_blocking(move || match paths {
+        Some(paths) => local::survey_some(&from, &paths, now),
+        None => local::survey(&from, now),
+    });
+    let (here, there) = tokio::join!(survey, looking);
     let here = here.map_err(|error| unread(&wanted.from).because(error))??;
-    let (here, there) = finish(&wanted.from, here, there?).await?;
-    bring(connection, teller, &wanted, target, (&here, there)).await
+    let (connection, there) = there?;
+    let (here, there) = finish(&wanted.from, here, there).await?;
+    Ok((connection, here, there))
 }
 
 /// Reads the files here of which the machine does not remember what they hold.
@@ -165,9 +165,9 @@ fn unread(from: &Path) -> Fault {
 }
 
 /// Looks at the folder on the machine.
-async fn look(connection: &dyn Connection, target: Target<'_>) -> Result<remote::RemoteTree, Fault> {
-    let command = guest::of(connection.platform()).sync_look(target.to, target.memory);
-    let printed = ask(connection, command).await.map_err(|fault| target.hinted(fault))?;
+async fn look(connection: &dyn Connection, wanted: &SyncRequest) -> Result<remote::RemoteTree, Fault> {
+    let command = guest::of(connection.platform()).sync_look(&wanted.to, wanted.memory.as_deref());
+    let printed = ask(connection, command).await.map_err(|fault| wanted.hinted(fault))?;
     remote::read(&printed)
 }
 
@@ -185,8 +185,8 @@ async fn bring(
     connection: &dyn Connection,
     teller: &Teller,
     wanted: &SyncRequest,
-    target: Target<'_>,
-    (here, mut there): (&local::LocalTree, remote::RemoteTree),
+    here: &local::LocalTree,
+    mut there: remote::RemoteTree,
 ) -> Result<SyncSummary, Fault> {
     if there.is_damaged() {
         teller.tell(FilesEvent::MemoryDamaged { folder: wanted.to.clone() });
@@ -196,7 +196,7 @@ async fn bring(
         let hash = guest::of(connection.platform()).sync_hash(&wanted.to).stdin(names(&unknown));
         there.learn(&ask(connection, hash).await?);
     }
-    let mut plan = plan::make(here, &there, target.memory.is_some())?;
+    let mut plan = plan::make(here, &there, wanted.memory.is_some())?;
     // What is older here comes first, and so is older there: some builds go by that.
     plan.send.sort_by_key(|path| here.age(path));
     let mut done = summarise(&plan, here, wanted);
@@ -213,8 +213,8 @@ async fn bring(
     // sync, so that the next one need not read them.
     let is_news = !unknown.is_empty() || !there.remembers() || here.learnt >= MANY;
     if !wanted.dry_run && (plan.has_changes() || is_news) {
-        let notes = notes(&plan, (here, &there), target);
-        done.bytes = apply(connection, teller, (wanted, target), &plan, (here, notes)).await?;
+        let notes = notes(wanted, &plan, here, &there);
+        done.bytes = apply(connection, teller, wanted, &plan, here, notes).await?;
     }
     if !plan.clear.is_empty() {
         let names: Vec<String> = plan.clear.iter().map(|path| path.display().to_string()).collect();
@@ -243,9 +243,10 @@ fn summarise(plan: &SyncPlan, here: &local::LocalTree, wanted: &SyncRequest) -> 
 
 /// What the machine is told beside the files, by its name.
 fn notes(
+    wanted: &SyncRequest,
     plan: &SyncPlan,
-    (here, there): (&local::LocalTree, &remote::RemoteTree),
-    target: Target<'_>,
+    here: &local::LocalTree,
+    there: &remote::RemoteTree,
 ) -> Vec<(String, Vec<u8>)> {
     let mut notes = vec![
         ("delete".to_owned(), names(&plan.delete)),
@@ -260,7 +261,7 @@ fn notes(
         modes.entry(*mode).or_default().push(path.clone());
     }
     notes.extend(modes.into_iter().map(|(mode, paths)| (format!("modes.{mode:o}"), names(&paths))));
-    if target.memory.is_some() {
+    if wanted.memory.is_some() {
         notes.extend(
             [("clear", &plan.clear), ("touched", &plan.touched)].map(|(name, list)| (name.to_owned(), names(list))),
         );
@@ -273,9 +274,10 @@ fn notes(
 async fn apply(
     connection: &dyn Connection,
     teller: &Teller,
-    (wanted, target): (&SyncRequest, Target<'_>),
+    wanted: &SyncRequest,
     plan: &SyncPlan,
-    (here, notes): (&local::LocalTree, Vec<(String, Vec<u8>)>),
+    here: &local::LocalTree,
+    notes: Vec<(String, Vec<u8>)>,
 ) -> Result<u64, Fault> {
     let total = plan.bytes(here);
     let moved = std::sync::atomic::AtomicU64::new(0);
@@ -284,9 +286,9 @@ async fn apply(
         teller.tell(StepEvent::Moved { done, total: Some(total) });
     };
     let parcel = Parcel { top: &wanted.from, paths: &plan.send, notes };
-    let command = guest::of(connection.platform()).sync_apply(target.to, target.memory);
+    let command = guest::of(connection.platform()).sync_apply(&wanted.to, wanted.memory.as_deref());
     let sent = connection.trees()?.send_parcel(&command, parcel, progress).await;
-    let totals = sent.map_err(|error| target.hinted(error.into()))?;
+    let totals = sent.map_err(|error| wanted.hinted(error.into()))?;
     match here.find_changed(&wanted.from, &plan.send) {
         None => Ok(totals.bytes),
         Some(path) => Err(Fault::outside(format!("`{}` changed while it was copied", path.display()))

@@ -58,7 +58,7 @@ pub(crate) async fn run(context: &Context, args: &Args) -> Result<i32, Fault> {
         }
         false => (from, None),
     };
-    let wanted = SyncRequest { from, paths, to, max_delete: args.max_delete, dry_run: args.dry_run };
+    let wanted = SyncRequest { from, paths, to, memory: None, max_delete: args.max_delete, dry_run: args.dry_run };
     let teller = context.teller();
     let (shown, to) = (wanted.from.display().to_string(), wanted.to.clone());
     let step = teller.begin(Work::Synchronising { from: shown, to });

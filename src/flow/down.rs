@@ -26,30 +26,35 @@ pub enum Ended {
     Failed(Fault),
 }
 
-/// The first of `machines` that a run is using, and that run: one that is driven, or whose tests were left to the machine.
-pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<(&'a Machine, RunId)>, Fault> {
-    let all = estate.journal.machines()?;
-    for machine in machines {
-        // A run that did not make the machine has a record of its own of it.
-        let found = all.iter().filter(|other| other.provider.machines_stay() && other.address == machine.address);
-        for there in found.chain([machine]) {
-            if estate.journal.run(&there.run)?.is_some_and(|run| is_used(estate, &run, there)) {
-                return Ok(Some((machine, there.run.clone())));
-            }
+/// The run that is using each of `machines`: one that is driven, or whose tests were left to the machine; none where no run is.
+pub fn users(estate: &Estate<'_>, machines: &[Machine]) -> Result<Vec<Option<RunId>>, Fault> {
+    let records: Vec<Machine> =
+        estate.journal.machines()?.into_iter().filter(|machine| machine.provider.machines_stay()).collect();
+    machines.iter().map(|machine| user(estate, &records, machine)).collect()
+}
+
+/// The run that is using a machine. A run that did not make it has a record of its own of it, one of `records`.
+fn user(estate: &Estate<'_>, records: &[Machine], machine: &Machine) -> Result<Option<RunId>, Fault> {
+    let found = records.iter().filter(|record| record.address == machine.address);
+    for there in found.chain([machine]) {
+        if estate.journal.run(&there.run)?.is_some_and(|run| is_used(estate, &run, there)) {
+            return Ok(Some(there.run.clone()));
         }
     }
     Ok(None)
 }
 
+/// The first of `machines` that a run is using, and that run.
+pub fn used<'a>(estate: &Estate<'_>, machines: &'a [Machine]) -> Result<Option<(&'a Machine, RunId)>, Fault> {
+    let users = users(estate, machines)?;
+    Ok(machines.iter().zip(users).find_map(|(machine, user)| Some((machine, user?))))
+}
+
 /// The stored machines that no living run is using, newest first.
 pub fn unused(estate: &Estate<'_>) -> Result<Vec<Machine>, Fault> {
-    let mut free = Vec::new();
-    for machine in estate.journal.machines()? {
-        if used(estate, std::slice::from_ref(&machine))?.is_none() {
-            free.push(machine);
-        }
-    }
-    Ok(free)
+    let machines = estate.journal.machines()?;
+    let users = users(estate, &machines)?;
+    Ok(machines.into_iter().zip(users).filter_map(|(machine, user)| user.is_none().then_some(machine)).collect())
 }
 
 fn is_used(estate: &Estate<'_>, run: &RunRecord, machine: &Machine) -> bool {

@@ -42,11 +42,13 @@ fn meant(context: &Context, args: &Args) -> Result<Vec<Machine>, Fault> {
 
 /// All machines that no living run is using; says which are left for that.
 fn all(context: &Context) -> Result<Vec<Machine>, Fault> {
+    let machines = Machine::each_once(context.journal.machines()?);
+    let users = down::users(&context.estate(), &machines)?;
     let mut free = Vec::new();
-    for machine in Machine::each_once(context.journal.machines()?) {
-        match down::used(&context.estate(), std::slice::from_ref(&machine))? {
-            Some((Machine { id, .. }, run)) => {
-                context.screen.message(&format!("Machine {id} stays: the living run {run} is using it."));
+    for (machine, user) in machines.into_iter().zip(users) {
+        match user {
+            Some(run) => {
+                context.screen.message(&format!("Machine {} stays: the living run {run} is using it.", machine.id));
             }
             None => free.push(machine),
         }

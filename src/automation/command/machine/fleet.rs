@@ -114,8 +114,9 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
     if args.all {
         let now = context.now();
         let machines = Machine::each_once(context.journal.machines()?);
-        for machine in machines.into_iter().filter(|machine| machine.expires_at > now) {
-            if args.include_busy || is_to_use(context, &machine)? {
+        let users = down::users(&context.estate(), &machines)?;
+        for (machine, user) in machines.into_iter().zip(users).filter(|(machine, _)| machine.expires_at > now) {
+            if args.include_busy || is_to_use(context, &machine, user.is_some())? {
                 chosen.push(machine);
             } else {
                 busy += 1;
@@ -143,10 +144,10 @@ fn choose(context: &Context, args: &FleetArgs) -> Result<Vec<Machine>, Fault> {
     Ok(chosen)
 }
 
-/// Whether the machine is there for a person to use: made by hand, or kept by a run that has ended.
-fn is_to_use(context: &Context, machine: &Machine) -> Result<bool, Fault> {
+/// Whether the machine, which a run uses where it `is_used`, is there for a person to use: made by hand, or kept by a run that has ended.
+fn is_to_use(context: &Context, machine: &Machine, is_used: bool) -> Result<bool, Fault> {
     let by_hand = context.journal.run(&machine.run)?.is_some_and(|run| run.command == super::up::COMMAND);
-    Ok(by_hand || machine.kept && down::used(&context.estate(), std::slice::from_ref(machine))?.is_none())
+    Ok(by_hand || machine.kept && !is_used)
 }
 
 /// The users and the counts of their machines: `as hg on 3 machines`.

@@ -38,14 +38,21 @@ fn weight(standing: Standing) -> u8 {
     }
 }
 
-/// When something of the machine `id` ends by itself: at its expiry, or before that where the machine lives and may be idle only for so long.
-fn removed(expires_at: Option<Timestamp>, id: &MachineId, all: (&[Finding], &[Machine]), now: Timestamp) -> String {
+/// The machines that are stored, by their ids.
+type ById<'a> = BTreeMap<&'a MachineId, &'a Machine>;
+
+/// Those of `machines` that live, by `findings`.
+fn living<'a>(findings: &[Finding], machines: &ById<'a>) -> ById<'a> {
+    let lives = |part: &&Finding| part.kind.is_machine() && part.standing != Standing::Vanished;
+    let parts = findings.iter().filter(lives);
+    parts.filter_map(|part| machines.get_key_value(&part.machine).map(|(id, machine)| (*id, *machine))).collect()
+}
+
+/// When something of the machine `id` ends by itself: at its expiry, or before that where the machine is one of those that live and may be idle only
+/// for so long.
+fn removed(expires_at: Option<Timestamp>, id: &MachineId, living: &ById<'_>, now: Timestamp) -> String {
     let Some(at) = expires_at else { return String::new() };
-    let (findings, machines) = all;
-    let is_it = |part: &Finding| part.machine == *id && part.kind.is_machine() && part.standing != Standing::Vanished;
-    let lives = findings.iter().any(is_it);
-    let machine = machines.iter().find(|machine| lives && machine.id == *id);
-    machine.map_or_else(|| text::until(at, now), |machine| machine.ends_by(at, now))
+    living.get(id).map_or_else(|| text::until(at, now), |machine| machine.ends_by(at, now))
 }
 
 fn run_of(finding: &Finding) -> String {
@@ -63,16 +70,18 @@ pub(super) fn by_machine(findings: &[Finding], machines: &[Machine], now: Timest
         }
         of_machine.push(finding);
     }
+    let machines: ById<'_> = machines.iter().map(|machine| (&machine.id, machine)).collect();
+    let living = living(findings, &machines);
     let row = |id: &MachineId| {
         let parts = parts.get(id).map(Vec::as_slice).unwrap_or_default();
         let loudest = parts.iter().max_by_key(|part| weight(part.standing));
-        let name = machines.iter().find(|machine| machine.id == *id).and_then(|machine| machine.name.as_ref());
+        let name = machines.get(id).and_then(|machine| machine.name.as_ref());
         let kinds = text::distinct(parts.iter().map(|part| part.kind.name().to_owned()));
         vec![
             id.to_string(),
             name.map(ToString::to_string).unwrap_or_default(),
             loudest.map(|part| words(part.standing).to_owned()).unwrap_or_default(),
-            removed(parts.iter().find_map(|part| part.expires_at), id, (findings, machines), now),
+            removed(parts.iter().find_map(|part| part.expires_at), id, &living, now),
             loudest.map(|part| run_of(part)).unwrap_or_default(),
             kinds.join(", "),
         ]
@@ -83,13 +92,14 @@ pub(super) fn by_machine(findings: &[Finding], machines: &[Machine], now: Timest
 
 /// A row for each thing; `machines` are those that are stored.
 pub(super) fn by_part(findings: &[Finding], machines: &[Machine], now: Timestamp) -> String {
+    let living = living(findings, &machines.iter().map(|machine| (&machine.id, machine)).collect());
     let row = |finding: &Finding| {
         vec![
             finding.kind.name().to_owned(),
             finding.name.clone(),
             finding.locator.clone().unwrap_or_default(),
             words(finding.standing).to_owned(),
-            removed(finding.expires_at, &finding.machine, (findings, machines), now),
+            removed(finding.expires_at, &finding.machine, &living, now),
             run_of(finding),
         ]
     };

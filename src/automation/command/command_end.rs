@@ -72,6 +72,18 @@ pub fn code_of_fault(fault: &Fault) -> i32 {
     if fault.kind == FaultKind::Interrupted { exit::INTERRUPTED } else { exit::COMMAND_NOT_RUN }
 }
 
+/// What is told of the end of the command that has this line; `cancelled` says whether the run was to end before.
+pub fn event_of(outcome: &CommandOutcome, line: &str, cancelled: bool) -> RunEvent {
+    RunEvent::CommandEnded {
+        line: line.to_owned(),
+        exit: outcome.exit.clone(),
+        took: outcome.took,
+        timed_out: outcome.timed_out,
+        cancelled,
+        memory_limit: outcome.memory_limit,
+    }
+}
+
 /// Keeps what the command came to, and tells it.
 fn publish(
     session: &Session,
@@ -99,10 +111,7 @@ fn publish(
     let json_text = serde_json::to_string_pretty(&results)
         .map_err(|error| Fault::infrastructure("cannot write JSON").because(error))?;
     session.dir.write(RunFile::Command, json_text.as_bytes())?;
-    let (exit, took, timed_out) = (outcome.exit.clone(), outcome.took, outcome.timed_out);
-    let memory_limit = outcome.memory_limit;
-    let ended =
-        RunEvent::CommandEnded { line: line.to_owned(), exit, took, timed_out, cancelled: is_stopped, memory_limit };
+    let ended = event_of(outcome, line, is_stopped);
     let summary = ended.text();
     session.run.tell(ended);
     let screen = &session.context.screen;

@@ -13,6 +13,7 @@ use model::fault::Fault;
 use model::preparation::UserCommand;
 use tokio::sync::Mutex;
 
+use crate::command::command_end::event_of;
 use crate::command::error;
 use crate::command::run::Args;
 use crate::command::run::history::pack;
@@ -65,11 +66,8 @@ fn names(paths: &[PathBuf]) -> String {
 #[async_trait]
 impl Watch for SourceWatch<'_> {
     fn ended(&self, outcome: &CommandOutcome) {
-        let (line, exit, took, timed_out) =
-            (self.command.line(), outcome.exit.clone(), outcome.took, outcome.timed_out);
         let cancelled = self.session.run.stop.is_cancelled();
-        let memory_limit = outcome.memory_limit;
-        self.session.run.tell(RunEvent::CommandEnded { line, exit, took, timed_out, cancelled, memory_limit });
+        self.session.run.tell(event_of(outcome, &self.command.line(), cancelled));
         if let Some(fault) = outcome.lack() {
             self.session.run.tell(RunEvent::Failed { failure: (&fault).into() });
         }

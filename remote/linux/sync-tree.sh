@@ -33,13 +33,17 @@ if [ "$(id -u)" = 0 ]; then root='env'; else root='sudo -n'; fi
 
 fail() { printf '%s\n' "$1" >&2; exit 1; }
 
+# What a shell does that gets $root and paths: it removes them, whatever they are, also what root owns or nobody may change.
+# shellcheck disable=SC2016
+removal='
+    find "$@" -xdev -type d ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null
+    rm -rf --one-file-system -- "$@" 2>/dev/null && exit
+    $0 chattr -R -f -ia "$@" 2>/dev/null
+    exec $0 rm -rf --one-file-system -- "$@"'
+
 # PATH...: removes them, whatever they are; of the tool's own also what root owns or nobody may change.
 discard() {
-    [ -n "$memory" ] || { rm -rf -- "$@"; return; }
-    find "$@" -xdev -type d ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null
-    rm -rf --one-file-system -- "$@" 2>/dev/null && return
-    $root chattr -R -f -ia "$@" 2>/dev/null
-    $root rm -rf --one-file-system -- "$@"
+    if [ -n "$memory" ]; then sh -c "$removal" "$root" "$@"; else rm -rf -- "$@"; fi
 }
 
 # Makes a folder of the tool's own out of what a command left of it, and moves there what an earlier version remembered within it.
@@ -160,12 +164,7 @@ each() {
 change() {
     local modes
     each open chmod u+rwx || return
-    # shellcheck disable=SC2016
-    [ ! -s "$stage/clear" ] || xargs -0 sh -c '
-        find "$@" -xdev -type d ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null
-        rm -rf --one-file-system -- "$@" 2>/dev/null && exit
-        $0 chattr -R -f -ia "$@" 2>/dev/null
-        exec $0 rm -rf --one-file-system -- "$@"' "$root" <"$stage/clear" || return
+    [ ! -s "$stage/clear" ] || xargs -0 sh -c "$removal" "$root" <"$stage/clear" || return
     each delete rm -f || return
     # shellcheck disable=SC2016
     each folders sh -c '

@@ -45,6 +45,16 @@ put_aside() {
         say "what the run in $folder found out could not be put aside whole"
 }
 
+# PATH...: removes them with all that a command left there, also what it made as root, closed or set so that nobody may change it.
+discard() {
+    local root='sudo -n'
+    ((EUID)) || root='env'
+    find "$@" -xdev -type d ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null || true
+    ! rm -rf --one-file-system -- "$@" 2>/dev/null || return 0
+    $root chattr -R -f -ia "$@" 2>/dev/null || true
+    $root rm -rf --one-file-system -- "$@"
+}
+
 # Removes the folder of a run as another user, on a machine that is one person's: its first process has made a folder that nobody makes
 # elsewhere. Its reports are put aside.
 drop_of_other() {
@@ -61,17 +71,7 @@ drop_of_other() {
         # Whoever comes late for it removes it then.
         "${as[@]}" chown --reference="$folder" -- "$folder/taken" "$folder/taken/results"
     fi
-    "${as[@]}" rm -rf --one-file-system -- "$work" || die "cannot remove the $work of an earlier run"
-}
-
-# PATH...: removes them with all that a command left there, also what it made as root, closed or set so that nobody may change it.
-discard() {
-    local root='sudo -n'
-    ((EUID)) || root='env'
-    find "$@" -xdev -type d ! -perm -700 -exec chmod u+rwx {} \; 2>/dev/null || true
-    ! rm -rf --one-file-system -- "$@" 2>/dev/null || return 0
-    $root chattr -R -f -ia "$@" 2>/dev/null || true
-    $root rm -rf --one-file-system -- "$@"
+    discard "$work" || die "cannot remove the $work of an earlier run"
 }
 
 prepare() {
